@@ -1,0 +1,286 @@
+"""A call on its way to an agent, and the future of its reply."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import pykka
+from pykka._envelope import Envelope  # the type that pykka's own inboxes carry
+
+from torpor.storage.errors import BlockingCallError, CallTimeoutError, SaveError
+from torpor.turn import current_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextvars import Context
+
+    from pykka._types import OptExcInfo
+
+    from torpor.activation import Activation
+    from torpor.commands import Command
+    from torpor.manager import InstanceManager
+
+__all__ = ["Call", "Control", "Reply"]
+
+R = TypeVar("R")
+
+
+class Control:
+    """What the runtime itself asks of an agent, by a message in its mailbox."""
+
+    HIBERNATE = "hibernate"
+    DELETE = "delete"
+
+
+class Call(Envelope[Any]):
+    """One message. ``message`` (pykka's word) is its command, or a ``Control`` name."""
+
+    __slots__ = (
+        "_ticket",
+        "activation",
+        "alone",
+        "args",
+        "attempts",
+        "context",
+        "deadline",
+        "fresh",
+        "kwargs",
+        "retry_until",
+        "target",
+        "trouble",
+        "urgent",
+    )
+
+    reply_to: Reply[Any] | None
+
+    def __init__(  # noqa: PLR0913 - one place that makes them
+        self,
+        target: str,
+        message: Command | str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context | None,
+        reply_to: Reply[Any] | None,
+        deadline: float | None,
+        *,
+        fresh: bool = False,
+        urgent: bool = False,
+    ) -> None:
+        self.message = message
+        self.reply_to = reply_to
+        self.target = target
+        self.args = args
+        self.kwargs = kwargs
+        self.context = context
+        self.deadline = deadline
+        self.fresh = fresh
+        self.urgent = urgent
+        self.attempts = 0
+        self.activation: Activation | None = None
+        self.alone = False
+        self.retry_until: float | None = None
+        self.trouble: BaseException | None = None
+        self._ticket = None if reply_to is None else [None]
+
+    def start(self) -> bool:
+        """Claim the call for its (first) run; False if it was withdrawn."""
+        # list.pop is atomic: of start and withdraw only one gets the ticket.
+        if self._ticket is None or self.attempts:
+            return True
+        return self._take()
+
+    def withdraw(self) -> bool:
+        """Take the call back; False if it has started."""
+        return self._ticket is not None and self._take()
+
+    def _take(self) -> bool:
+        assert self._ticket is not None
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with ``error``, if anybody waits for an answer."""
+        if self.reply_to is not None:
+            self.reply_to.settle(None, error)
+
+
+class Reply(pykka.Future[R], Generic[R]):
+    """The future of one call: ``get()`` it from a thread, or ``await`` it on any event loop.
+
+    Without a timeout of its own, ``get`` waits until the call's deadline and then raises
+    ``CallTimeoutError``; a call that has not started by then is withdrawn. Cancelling the task
+    that awaits it withdraws the call too, if it has not started.
+    """
+
+    _done = False
+    _value: Any = None
+    _error: BaseException | None = None
+    _waiters: list[Callable[[], None]]
+    _manager: InstanceManager | None = None
+    call: Call | None = None
+
+    def __init__(self, manager: InstanceManager | None = None) -> None:
+        # pykka's own __init__ makes objects that few replies need; these are its defaults.
+        self._get_hook = None
+        if manager is not None:
+            self._manager = manager
+
+    def __repr__(self) -> str:
+        target = self.call.target if self.call else "nobody"
+        return f"<Reply from {target}: {'done' if self._done else 'pending'}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether the reply, a value or an error, is there."""
+        return self._done
+
+    def settle(self, value: Any, error: BaseException | None) -> bool:
+        """Set the result; False if there is one already."""
+        if self._done:
+            return False
+        self._value = value
+        self._error = error
+        # Waiters add themselves and then look at _done; here it is the other way round.
+        self._done = True
+        waiters = self.__dict__.get("_waiters")
+        if waiters:
+            for wake in tuple(waiters):
+                wake()
+        return True
+
+    def set(self, value: R | None = None) -> None:
+        """Set the value; ``queue.Full`` if there is a result (pykka's contract)."""
+        if self._get_hook is not None or not self.settle(value, None):
+            raise queue.Full
+
+    def set_exception(self, exc_info: OptExcInfo | None = None) -> None:
+        """Set an error, by default the one being handled; ``queue.Full`` if there is a result."""
+        error = (exc_info or sys.exc_info())[1]
+        if self._get_hook is not None or not self.settle(None, error):
+            raise queue.Full
+
+    def cancel(self) -> bool:
+        """Withdraw the call if it has not started; return whether it was withdrawn."""
+        if self.call is None or not self.call.withdraw():
+            return False
+        detail = "cancelled before it started"
+        self.settle(None, CallTimeoutError(self.call.target, detail, "not_run"))
+        return True
+
+    def get(self, *, timeout: float | None = None) -> R:
+        """Wait for the result and return it, or raise it if it is an error.
+
+        Raises ``CallTimeoutError`` after ``timeout`` seconds (the call goes on), or at the
+        call's own deadline; ``BlockingCallError`` on a thread with a running event loop;
+        ``CallCycleError`` inside a turn if the wait could never end.
+        """
+        if self._get_hook is not None:
+            return super().get(timeout=timeout)
+        if not self._done:
+            self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        return cast("R", self._value)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        if self._get_hook is not None:
+            return (yield from asyncio.to_thread(self.get).__await__())
+        if not self._done:
+            yield from self._wait_async().__await__()
+        if self._error is not None:
+            raise self._error
+        return cast("R", self._value)
+
+    __iter__ = __await__
+
+    def _add_waiter(self, wake: Callable[[], None]) -> list[Callable[[], None]]:
+        waiters: list[Callable[[], None]] = self.__dict__.setdefault("_waiters", [])
+        waiters.append(wake)
+        return waiters
+
+    def _wait(self, timeout: float | None) -> None:
+        manager, call = self._manager, self.call
+        assert manager is not None
+        assert call is not None
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+            detail = "this thread runs an event loop; await the reply instead"
+            raise BlockingCallError(call.target, detail)
+        lock = threading.Lock()
+        lock.acquire()
+        waiters = self._add_waiter(lock.release)
+        if self._done:
+            return
+        deadline = call.deadline
+        if timeout is not None:
+            limit = manager.clock.monotonic() + timeout
+            deadline = limit if deadline is None else min(deadline, limit)
+        turn = current_turn()
+        try:
+            with manager.pool.blocking(call.target):
+                if turn is None:
+                    manager.clock.acquire(lock, deadline)
+                else:
+                    with manager.waits.waiting(turn.activation.address, call.target):
+                        manager.clock.acquire(lock, deadline)
+        except BaseException:
+            call.withdraw()
+            raise
+        if not self._done:
+            waiters.remove(lock.release)
+            self._time_out(call, manager.clock.monotonic())
+
+    async def _wait_async(self) -> None:
+        manager, call = self._manager, self.call
+        assert manager is not None
+        assert call is not None
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+        waiters = self._add_waiter(
+            lambda: event.set() if _on(loop) else loop.call_soon_threadsafe(event.set)
+        )
+        wake = waiters[-1]
+        turn = current_turn()
+        try:
+            if self._done:
+                return
+            if call.deadline is not None:
+                manager.timer.at(call.deadline, wake)
+            if turn is None:
+                await event.wait()
+            else:
+                with manager.waits.waiting(turn.activation.address, call.target):
+                    await event.wait()
+        except BaseException:
+            call.withdraw()
+            raise
+        finally:
+            if wake in waiters:
+                waiters.remove(wake)
+        if not self._done:
+            self._time_out(call, manager.clock.monotonic())
+
+    def _time_out(self, call: Call, now: float) -> None:
+        expired = call.deadline is not None and call.deadline <= now
+        trouble = call.trouble
+        if expired and call.withdraw():
+            detail = f"not started in time: {trouble}" if trouble else "not started in time"
+            error = CallTimeoutError(call.target, detail, "not_run")
+            error.__cause__ = trouble
+            self.settle(None, error)
+        elif expired and trouble is not None and call.activation is not None:
+            call.activation.stall(trouble)
+            detail = f"not saved in time, saving goes on: {trouble}"
+            raise SaveError(call.target, detail) from trouble
+        elif not self._done:
+            raise CallTimeoutError(call.target, "no reply in time", "unknown")
+
+
+def _on(loop: asyncio.AbstractEventLoop) -> bool:
+    return asyncio._get_running_loop() is loop  # noqa: SLF001 - documented for this use

@@ -1,0 +1,401 @@
+"""The output gate of one agent: what its turns did is seen outside once it is durable.
+
+An actor here has finished turns that wait for a commit (``unsaved``), at most one change on its
+way to the storage (``inflight``), and turns that may be answered (``ready``). All of it is
+guarded by the actor's lock; answers are given outside of it, by one thread at a time, in order.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from torpor.events import ConflictDetected, SaveFailed
+from torpor.storage import Change, Conflict, Put, Rejected, Saved
+from torpor.storage.errors import (
+    ConflictError,
+    SaveError,
+    StorageClosedError,
+    StorageUnavailableError,
+)
+from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
+from torpor.workers import PooledActor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torpor.manager import InstanceManager, Registration
+    from torpor.storage import ThreadHead, ThreadWrite
+    from torpor.thread import AgentThread
+    from torpor.turn import Turn
+
+__all__ = ["DurableActor", "Gate"]
+
+
+class Inflight:
+    """One change on its way, and the turns that it makes durable."""
+
+    __slots__ = ("attempts", "change", "count", "first_failure", "turns")
+
+    def __init__(self, change: Change, turns: list[Turn], count: int) -> None:
+        self.change = change
+        self.turns = turns
+        self.count = count
+        self.attempts = 0
+        self.first_failure: float | None = None
+
+
+class Gate:
+    """A call that a running turn made, kept back until all earlier turns are durable."""
+
+    __slots__ = ("refuse", "send", "turn")
+
+    def __init__(
+        self, turn: Turn, send: Callable[[], None], refuse: Callable[[BaseException], None]
+    ) -> None:
+        self.turn = turn
+        self.send = send
+        self.refuse = refuse
+
+    def open(self) -> None:
+        """Let the call out."""
+        self.turn.let_out = True
+        self.send()
+
+
+class DurableActor(PooledActor):
+    """A pooled actor whose turns are gated by commits. See the module.
+
+    ``base`` is the encoded state after the last finished turn; ``rev`` the durable revision;
+    ``dirty`` says that finished turns changed what no change has taken up yet (``changes``
+    counts them); ``epoch`` grows when the copy in memory turns out to be stale.
+    """
+
+    __slots__ = (
+        "address",
+        "base",
+        "changes",
+        "dirty",
+        "epoch",
+        "gates",
+        "head",
+        "inflight",
+        "journal",
+        "manager",
+        "parked",
+        "ready",
+        "recovering",
+        "registration",
+        "releasing",
+        "rev",
+        "stalled",
+        "unsavable",
+        "unsaved",
+    )
+
+    def __init__(
+        self, manager: InstanceManager, registration: Registration, address: str
+    ) -> None:
+        super().__init__(manager.pool)
+        self.manager = manager
+        self.registration = registration
+        self.address = address
+        self.base = b""
+        self.rev = 0
+        self.head: ThreadHead | None = None
+        self.journal: AgentThread | None = None
+        self.dirty = False
+        self.changes = 0
+        self.epoch = 0
+        self.inflight: Inflight | None = None
+        # None instead of empty lists: most agents are idle, and there may be a million.
+        self.unsaved: list[Turn] | None = None
+        self.ready: list[Turn] | None = None
+        self.gates: list[Gate] | None = None
+        self.recovering: list[Turn] | None = None
+        self.releasing = False
+        self.parked = False
+        self.stalled: BaseException | None = None
+        self.unsavable: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that finished turns did is durable and answered."""
+        return self.inflight is None and not self.dirty and not self.unsaved
+
+    @abstractmethod
+    def rested(self) -> None:
+        """Take note that nothing is left to do. Called unlocked."""
+
+    # -- turns come in ------------------------------------------------------------------------
+
+    def finish(self, turn: Turn, encoded: bytes) -> None:
+        """Take up a turn that has ended with the state ``encoded``; answer it when it may be."""
+        journal = self.journal
+        with self.lock:
+            turn.open = False
+            if turn.epoch != self.epoch:
+                self.recovering = [*(self.recovering or ()), turn]
+                return
+            changed = encoded != self.base
+            self.base = encoded
+            if journal is not None and journal.turn_dirty:
+                changed = True
+                journal.close_turn()
+            durability = self.registration.options.durability
+            if changed and durability != "none":
+                self.dirty = True
+                self.changes += 1
+            if durability == "turn":
+                if self.dirty or self.inflight is not None:
+                    if self.unsaved is None:
+                        self.unsaved = []
+                    self.unsaved.append(turn)
+                    return
+            elif self.dirty:
+                self.manager.note_dirty(self)
+            if self.releasing:
+                self.ready = [*(self.ready or ()), turn]
+                return
+        turn.release()
+
+    def let_out(self, gate: Gate, *, inline: bool) -> bool:
+        """Say whether a running turn's call may leave now: all earlier turns are durable.
+
+        If not, it is sent once they are, or refused if they turn out to be stale.
+        """
+        with self.lock:
+            stale = gate.turn.epoch != self.epoch
+            waits = self.registration.options.durability == "turn" and not self.settled
+            if waits and not stale:
+                self.gates = [*(self.gates or ()), gate]
+        if stale:
+            gate.refuse(self._stale())
+            return False
+        if waits:
+            self.flush(inline=inline)
+            return False
+        gate.turn.let_out = True
+        return True
+
+    # -- changes go out -----------------------------------------------------------------------
+
+    def flush(self, *, inline: bool = False) -> None:
+        """Send what finished turns changed, unless a change is on its way already."""
+        with self.lock:
+            if self.inflight is not None or not self.dirty or self.recovering is not None:
+                return
+            self.inflight = Inflight(self._change(), self.unsaved or [], self.changes)
+            self.unsaved = None
+            self.dirty = False
+            self.changes = 0
+        self.manager.commits.submit(self, inline=inline)
+
+    def flush_delete(self, turn: Turn, *, inline: bool) -> None:
+        """Send the removal of the record and its thread. Everything before it is durable."""
+        with self.lock:
+            change = Change(
+                key=self.address,
+                expected_rev=self.rev,
+                delete=True,
+                at=self.manager.clock.time(),
+            )
+            self.inflight = Inflight(change, [turn], 1)
+        self.manager.commits.submit(self, inline=inline)
+
+    def _change(self) -> Change:
+        spec = self.registration.spec
+        return Change(
+            key=self.address,
+            expected_rev=self.rev,
+            put=Put(data=self.base.decode(), kind=spec.kind, version=spec.version),
+            thread=self.journal.finished() if self.journal is not None else None,
+            at=self.manager.clock.time(),
+        )
+
+    def committed(
+        self, outcome: Saved | Conflict | Rejected | None, error: BaseException | None
+    ) -> None:
+        """Take the outcome of the change on its way, or the error of its batch."""
+        if isinstance(outcome, Saved):
+            self._saved(outcome)
+        elif isinstance(outcome, Conflict):
+            self._conflicted(outcome)
+        elif isinstance(outcome, Rejected):
+            self._rejected(outcome.error)
+        else:
+            self._failed(error or StorageUnavailableError("no outcome"))
+
+    def _saved(self, outcome: Saved) -> None:
+        with self.lock:
+            inflight = self.inflight
+            assert inflight is not None
+            self.inflight = None
+            self.stalled = None
+            self.unsavable = None
+            self.rev = 0 if inflight.change.delete else outcome.rev
+            self.head = None if inflight.change.delete else outcome.thread
+            write: ThreadWrite | None = inflight.change.thread
+            if write is not None and self.journal is not None:
+                self.journal.saved(write, outcome.thread)
+            self.ready = [*(self.ready or ()), *inflight.turns]
+            gates = None
+            if not self.dirty:
+                # Turns after the change that changed nothing saw only what is durable now.
+                self.ready += self.unsaved or []
+                self.unsaved = None
+                gates, self.gates = self.gates, None
+        self._release()
+        for gate in gates or ():
+            gate.open()
+        if self.registration.options.durability == "turn":
+            self.flush()
+        self._unpark()
+
+    def _release(self) -> None:
+        while True:
+            with self.lock:
+                turns = self.ready
+                if self.releasing or not turns:
+                    self.ready = turns or None
+                    return
+                self.ready = None
+                self.releasing = True
+            try:
+                for turn in turns:
+                    turn.release()
+            finally:
+                with self.lock:
+                    self.releasing = False
+
+    def _unpark(self) -> None:
+        with self.lock:
+            resume = self.parked
+            self.parked = False
+            idle = not self.claimed and self.settled
+        if resume:
+            self.pool.schedule(self.run)
+        elif idle:
+            self.rested()
+
+    # -- what goes wrong ----------------------------------------------------------------------
+
+    def _conflicted(self, outcome: Conflict) -> None:
+        with self.lock:
+            inflight = self.inflight
+            assert inflight is not None
+            # After a failure the first sending may have been saved, and overwritten since.
+            unknown = inflight.turns if inflight.attempts else []
+            lost = inflight.count + self.changes if self._answered_early() else 0
+            if unknown:
+                lost = max(lost, inflight.count)
+            self._discard()
+            again = [*([] if unknown else inflight.turns), *(self.unsaved or ())]
+            self.unsaved = None
+            self.recovering = [*(self.recovering or ()), *again]
+            gates, self.gates = self.gates, None
+        self.manager.note_conflict(
+            ConflictDetected(
+                self.address, expected=self.rev, found=outcome.found, lost_turns=lost
+            )
+        )
+        for turn in unknown:
+            turn.refuse(
+                ConflictError(
+                    self.address,
+                    expected=outcome.expected,
+                    found=outcome.found,
+                    outcome="unknown",
+                )
+            )
+        for gate in gates or ():
+            gate.refuse(self._stale())
+        self._resume()
+
+    def _rejected(self, error: BaseException) -> None:
+        with self.lock:
+            inflight = self.inflight
+            assert inflight is not None
+            gates = None
+            if self._answered_early():
+                self.inflight = None
+                self.dirty = True
+                self.changes += inflight.count
+                self.unsavable = error
+            else:
+                turns = inflight.turns
+                self._discard()
+                for turn in turns:
+                    # Alone each: then the one that can't be stored fails alone.
+                    turn.call.alone = True
+                again = [] if len(turns) == 1 else turns
+                self.recovering = [*(self.recovering or ()), *again, *(self.unsaved or ())]
+                self.unsaved = None
+                gates, self.gates = self.gates, None
+                if len(turns) == 1:
+                    self.ready = [*(self.ready or ()), turns[0]]
+                    turns[0].held = None
+                    turns[0].result, turns[0].error = None, error
+        self.manager.note_save_failure(SaveFailed(self.address, error, inflight.attempts + 1))
+        self._release()
+        for gate in gates or ():
+            gate.refuse(error)
+        if self._answered_early():
+            self._unpark()
+        else:
+            self._resume()
+
+    def _failed(self, error: BaseException) -> None:
+        now = self.manager.clock.monotonic()
+        with self.lock:
+            inflight = self.inflight
+            assert inflight is not None
+            inflight.attempts += 1
+            inflight.first_failure = inflight.first_failure or now
+            turns = [*inflight.turns, *(self.unsaved or ())]
+            limit = inflight.first_failure + MAX_RETRY_SECONDS
+        self.manager.note_save_failure(SaveFailed(self.address, error, inflight.attempts))
+        transient = isinstance(error, StorageUnavailableError)
+        for turn in turns:
+            turn.call.trouble = error
+            deadline = min(turn.call.deadline or limit, limit)
+            if not transient or deadline <= now:
+                self.stall(error)
+                detail = f"saving failed and goes on: {error}"
+                save_error = SaveError(self.address, detail)
+                save_error.__cause__ = error
+                turn.refuse(save_error)
+        if isinstance(error, StorageClosedError):
+            return
+        delay = backoff(inflight.attempts)
+        self.manager.timer.after(delay, lambda: self.manager.commits.submit(self))
+
+    def stall(self, error: BaseException) -> None:
+        """Refuse new calls until the change that is on its way is saved or conflicts."""
+        with self.lock:
+            if self.inflight is not None:
+                self.stalled = error
+
+    def _answered_early(self) -> bool:
+        return self.registration.options.durability != "turn"
+
+    def _stale(self) -> ConflictError:
+        return ConflictError(self.address, expected=self.rev, found=None, outcome="not_run")
+
+    def _discard(self) -> None:
+        self.inflight = None
+        self.dirty = False
+        self.changes = 0
+        self.stalled = None
+        self.unsavable = None
+        self.epoch += 1
+        if self.recovering is None:
+            self.recovering = []
+
+    def _resume(self) -> None:
+        with self.lock:
+            resume = self.parked or not self.claimed
+            self.parked = False
+            self.claimed = True
+        if resume:
+            self.pool.schedule(self.run)

@@ -1,0 +1,138 @@
+"""What happens to agents, told to whoever listens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "AgentEvent",
+    "ConflictDetected",
+    "DeadLetter",
+    "Events",
+    "Hibernated",
+    "HibernationReason",
+    "HookFailed",
+    "SaveFailed",
+    "ThawFailed",
+    "Thawed",
+]
+
+logger = logging.getLogger("torpor")
+
+
+class HibernationReason(Enum):
+    """Why an agent left memory."""
+
+    IDLE = "idle"
+    EVICTED = "evicted"
+    REQUESTED = "requested"
+    STOPPED = "stopped"
+    ALWAYS_THAW = "always_thaw"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """Base of all events. ``agent`` is the address: ``kind/key``."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thawed(AgentEvent):
+    """The agent came into memory; ``fresh`` if it had no checkpoint."""
+
+    fresh: bool
+    rev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hibernated(AgentEvent):
+    """The agent left memory; everything of it that its durability keeps is saved."""
+
+    reason: HibernationReason
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictDetected(AgentEvent):
+    """Another process wrote the agent. ``lost_turns`` were answered already and are dropped."""
+
+    expected: int
+    found: int
+    lost_turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed(AgentEvent):
+    """A save failed and will be sent again; ``attempt`` counts from 1."""
+
+    error: BaseException
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThawFailed(AgentEvent):
+    """The stored agent could not be brought back; nothing was changed."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed(AgentEvent):
+    """A hook raised; what it had changed is undone."""
+
+    hook: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter(AgentEvent):
+    """A ``tell`` that nobody will answer for: its handler failed, or it was never run."""
+
+    method: str
+    error: BaseException
+
+
+E = TypeVar("E", bound=AgentEvent)
+
+
+class Events:
+    """Calls listeners with each event, on the thread where it happens, in order per agent.
+
+    Listeners must be quick and must not call agents with ``ask``. What they raise is logged.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: tuple[tuple[type[AgentEvent], Callable[..., None]], ...] = ()
+
+    def listen(self, listener: Callable[[E], None], kind: type[E]) -> Callable[[], None]:
+        """Call ``listener`` with every event of ``kind``; call the result to end that."""
+        entry = (kind, listener)
+        with self._lock:
+            self._listeners = (*self._listeners, entry)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = tuple(e for e in self._listeners if e is not entry)
+
+        return stop
+
+    def wanted(self) -> bool:
+        """Whether anybody listens: events need not be made for nobody."""
+        return bool(self._listeners)
+
+    def emit(self, event: AgentEvent) -> None:
+        """Tell the listeners."""
+        for kind, listener in self._listeners:
+            if isinstance(event, kind):
+                try:
+                    listener(event)
+                except Exception:
+                    logger.exception("a listener of %s failed", kind.__name__)

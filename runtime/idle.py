@@ -1,0 +1,82 @@
+"""When to hibernate whom: live agents in the order in which they were last used.
+
+One insertion-ordered dict per idle timeout: an agent that comes to rest goes to the end, so
+the first of a dict is both the next to time out and, of that dict, the least recently used.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torpor.activation import Activation
+
+__all__ = ["IdleTable"]
+
+
+class IdleTable:
+    """The agents at rest. Thread-safe; each operation costs the same for any number of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_timeout: dict[float | None, dict[Activation, float]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(resting) for resting in self._by_timeout.values())
+
+    def add(self, activation: Activation, now: float) -> bool:
+        """Note that ``activation`` came to rest; True if it is the first of its timeout."""
+        timeout = activation.registration.options.idle_timeout
+        with self._lock:
+            resting = self._by_timeout.setdefault(timeout, {})
+            resting.pop(activation, None)
+            resting[activation] = now
+            return len(resting) == 1
+
+    def discard(self, activation: Activation) -> None:
+        """Forget ``activation``."""
+        with self._lock:
+            resting = self._by_timeout.get(activation.registration.options.idle_timeout)
+            if resting is not None:
+                resting.pop(activation, None)
+
+    def take_due(self, timeout: float, now: float) -> tuple[list[Activation], float | None]:
+        """Remove and return those of ``timeout`` that are due, and when the next one will be."""
+        due: list[Activation] = []
+        with self._lock:
+            resting = self._by_timeout.get(timeout, {})
+            for activation, since in resting.items():
+                if since + timeout > now:
+                    following = since + timeout
+                    break
+                due.append(activation)
+            else:
+                following = None
+            for activation in due:
+                del resting[activation]
+        return due, following
+
+    def take_oldest(self, wanted: Callable[[Activation], bool]) -> Activation | None:
+        """Remove and return the least recently used one that is ``wanted``, None if none is."""
+        with self._lock:
+            while True:
+                fronts = [
+                    (since, activation, resting)
+                    for resting in self._by_timeout.values()
+                    for activation, since in _first(resting)
+                ]
+                if not fronts:
+                    return None
+                _, activation, resting = min(fronts, key=lambda front: front[0])
+                del resting[activation]
+                if wanted(activation):
+                    return activation
+
+
+def _first(resting: dict[Activation, float]) -> list[tuple[Activation, float]]:
+    for item in resting.items():
+        return [item]
+    return []

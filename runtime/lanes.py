@@ -1,0 +1,146 @@
+"""Lanes gather what many agents want of the storage into few operations.
+
+While one batch is under way the next one gathers; nobody waits for a timer, and a lane has no
+thread: whoever finds it free runs the batch (group commit: DeWitt et al., "Implementation
+Techniques for Main Memory Database Systems", SIGMOD 1984).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from torpor.storage.errors import StorageUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torpor.clock import Clock
+    from torpor.workers import WorkerPool
+
+__all__ = ["Lane"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Result_contra = TypeVar("Result_contra", contravariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+
+class Done(Protocol[Item_contra, Result_contra]):
+    """Takes one item's result, or the error of its whole batch."""
+
+    def __call__(
+        self, item: Item_contra, result: Result_contra | None, error: BaseException | None
+    ) -> None: ...
+
+
+class Lane(Generic[Item, Result]):
+    """Runs ``work`` on batches of items, one batch at a time, and hands each its result.
+
+    A batch that takes longer than ``deadline`` seconds is abandoned: its items get a
+    ``StorageUnavailableError``, its late results are ignored, and the lane goes on.
+    """
+
+    def __init__(  # noqa: PLR0913 - keywords
+        self,
+        work: Callable[[list[Item]], Sequence[Result]],
+        done: Done[Item, Result],
+        *,
+        pool: WorkerPool,
+        clock: Clock,
+        max_batch: int,
+        deadline: float,
+    ) -> None:
+        self._work = work
+        self._done = done
+        self._pool = pool
+        self._clock = clock
+        self._max_batch = max_batch
+        self._deadline = deadline
+        self._lock = threading.Lock()
+        self._waiting: list[Item] = []
+        self._urgent: list[Item] = []
+        self._scheduled = False
+        self._batch: list[Item] | None = None
+        self._started = 0.0
+
+    def submit(self, item: Item, *, inline: bool = False, urgent: bool = False) -> None:
+        """Add ``item`` to the next batch.
+
+        ``inline``: if the lane is free, run that batch on this thread, now. Otherwise a worker
+        does, behind the jobs that are queued already, so that theirs can join. ``urgent``: go
+        first, and beyond the batch's limit.
+        """
+        with self._lock:
+            (self._urgent if urgent else self._waiting).append(item)
+            if self._batch is not None or (self._scheduled and not inline):
+                return
+            if inline:
+                batch = self._next_batch()
+            else:
+                self._scheduled = True
+        if inline:
+            self._run(batch)
+        else:
+            self._pool.schedule(self._drain)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way or waits."""
+        return self._batch is not None or bool(self._waiting or self._urgent)
+
+    def abandon_overdue(self) -> None:
+        """Give up a batch past its deadline. To be called now and then."""
+        with self._lock:
+            batch = self._batch
+            overdue = self._clock.monotonic() - self._started >= self._deadline
+            if batch is None or not overdue:
+                return
+            self._batch = None
+        error = StorageUnavailableError(f"the storage did not answer for {self._deadline:g} s")
+        for item in batch:
+            self._done(item, None, error)
+        self._go_on()
+
+    def _next_batch(self) -> list[Item]:
+        batch = self._urgent + self._waiting[: self._max_batch]
+        self._urgent.clear()
+        del self._waiting[: self._max_batch]
+        self._batch = batch
+        self._started = self._clock.monotonic()
+        return batch
+
+    def _drain(self) -> None:
+        with self._lock:
+            self._scheduled = False
+            if self._batch is not None or not (self._waiting or self._urgent):
+                return
+            batch = self._next_batch()
+        self._run(batch)
+
+    def _run(self, batch: list[Item]) -> None:
+        results: Sequence[Result] | None = None
+        error: BaseException | None = None
+        try:
+            results = self._work(batch)
+        except BaseException as raised:
+            error = raised
+            if not isinstance(raised, Exception):
+                raise
+        finally:
+            with self._lock:
+                mine = self._batch is batch
+                if mine:
+                    self._batch = None
+            if mine:
+                for i, item in enumerate(batch):
+                    self._done(item, results[i] if results else None, error)
+                self._go_on()
+
+    def _go_on(self) -> None:
+        with self._lock:
+            idle = self._batch is None and not self._scheduled
+            if not idle or not (self._waiting or self._urgent):
+                return
+            self._scheduled = True
+        self._pool.schedule(self._drain)

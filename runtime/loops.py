@@ -1,0 +1,107 @@
+"""Where async handlers run: on the loop of ``async with Runtime(…)``, else on a private one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torpor.activation import Activation
+    from torpor.turn import Turn
+
+__all__ = ["AsyncTurns"]
+
+
+class AsyncTurns:
+    """Runs each async turn in an asyncio Task from its first step, in its call's context.
+
+    While a turn awaits, its agent takes no other message and holds no worker. Turns started
+    from other threads reach the loop by one wake-up a burst.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting: list[tuple[Activation, Turn]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use ``loop``, which stays its owner's."""
+        self._loop = loop
+
+    def start(self, activation: Activation, turn: Turn) -> None:
+        """Start an async turn. Any thread."""
+        loop = self._require_loop()
+        if self.on_its_loop():
+            self._start(activation, turn)
+            return
+        with self._lock:
+            first = not self._starting
+            self._starting.append((activation, turn))
+        if first:
+            loop.call_soon_threadsafe(self._start_all)
+
+    def on_its_loop(self) -> bool:
+        """Whether the calling thread runs the loop that async turns run on."""
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for this use
+        return loop is not None and loop is self._loop
+
+    def cancel_all(self) -> None:
+        """Cancel every turn that still runs; each is rolled back. Any thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._cancel_all)
+
+    def close(self) -> None:
+        """Stop the private loop, if there is one."""
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            self._thread = None
+
+    def _require_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=loop.run_forever, name="torpor-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def _start_all(self) -> None:
+        with self._lock:
+            starting, self._starting = self._starting, []
+        for activation, turn in starting:
+            self._start(activation, turn)
+
+    def _start(self, activation: Activation, turn: Turn) -> None:
+        assert self._loop is not None
+        context = turn.call.context or contextvars.copy_context()
+        task = self._loop.create_task(_run(activation, turn), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancel_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+async def _run(activation: Activation, turn: Turn) -> None:
+    call = turn.call
+    assert not isinstance(call.message, str)
+    try:
+        activation.begin(turn)
+        result = await call.message.function(activation.agent, *call.args, **call.kwargs)
+    except asyncio.CancelledError as error:
+        activation.end(turn, None, activation.cancelled(error))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+        activation.end(turn, None, error)
+    else:
+        activation.end(turn, result, None)
+    activation.resume_after_async()

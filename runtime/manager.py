@@ -1,0 +1,376 @@
+"""The keyed table of live agents: routes messages, thaws on demand, hibernates the idle."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from torpor import persist
+from torpor.activation import Activation
+from torpor.counters import Counter
+from torpor.events import (
+    AgentEvent,
+    ConflictDetected,
+    DeadLetter,
+    Events,
+    Hibernated,
+    HibernationReason,
+    SaveFailed,
+    Thawed,
+    ThawFailed,
+)
+from torpor.idle import IdleTable
+from torpor.lanes import Lane
+from torpor.loops import AsyncTurns
+from torpor.storage import Conflict, Record, Rejected, Saved
+from torpor.storage.errors import (
+    DuplicateKindError,
+    InvalidStateError,
+    RuntimeStoppedError,
+    StorageError,
+)
+from torpor.storage.retry import MAX_RETRY_SECONDS
+from torpor.timer import Timer
+from torpor.waits import WaitGraph
+from torpor.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from torpor.agent import Agent, AgentSpec
+    from torpor.calls import Call
+    from torpor.clock import Clock
+    from torpor.durable import DurableActor
+    from torpor.options import AgentOptions
+    from torpor.ref import AgentRef
+    from torpor.runtime import Runtime
+    from torpor.storage import Storage
+
+__all__ = ["InstanceManager", "Registration"]
+
+logger = logging.getLogger("torpor")
+
+_COMMIT_BATCH = 512
+_FIRST_THAW_BACKOFF = 0.05
+_LONGEST_THAW_BACKOFF = 5.0
+_LANE_WATCH_SECONDS = 1.0
+
+
+class Registration:
+    """One agent class in one runtime: its spec, and its options with the runtime's defaults."""
+
+    __slots__ = ("options", "spec")
+
+    def __init__(self, spec: AgentSpec, options: AgentOptions) -> None:
+        self.spec = spec
+        self.options = options
+
+
+class _Failure:
+    """A thaw that failed, and until when it is not tried again."""
+
+    __slots__ = ("cause", "count", "until")
+
+    def __init__(self, cause: BaseException, count: int, until: float) -> None:
+        self.cause = cause
+        self.count = count
+        self.until = until
+
+
+class InstanceManager:
+    """Routes calls to live agents, and makes agents live. Thread-safe.
+
+    ``table`` holds every live agent by address. An activation that is about to leave takes
+    itself out and then refuses messages, so a sender that is refused looks again and finds, or
+    makes, its successor: no message is lost at that boundary.
+    """
+
+    def __init__(  # noqa: PLR0913 - keywords
+        self,
+        runtime: Runtime,
+        storage: Storage,
+        *,
+        defaults: AgentOptions,
+        clock: Clock,
+        max_live: int,
+        max_thaws: int,
+        max_workers: int,
+        always_thaw: bool,
+    ) -> None:
+        self.runtime = runtime
+        self.storage = storage
+        self.clock = clock
+        self.always_thaw = always_thaw
+        self.max_live = max_live
+        self.refusing: str | None = None
+        self.stopping = False
+        self.table: dict[str, Activation] = {}
+        self.attached: dict[str, int] = {}
+        self.events = Events()
+        self.timer = Timer(clock)
+        self.pool = WorkerPool(max_workers)
+        self.waits = WaitGraph()
+        self.loops = AsyncTurns()
+        self.idle = IdleTable()
+        self.turns, self.thaws, self.hibernations = Counter(), Counter(), Counter()
+        self.conflicts, self.save_failures, self.dead_letters = Counter(), Counter(), Counter()
+        self._defaults = defaults
+        self._registrations: dict[str, Registration] = {}
+        self._lock = threading.Lock()
+        self._failures: dict[str, _Failure] = {}
+        self._dirty: dict[float, dict[DurableActor, None]] = {}
+        patience = 2 * storage.timeout
+        deadline = patience if 0 < patience < MAX_RETRY_SECONDS else MAX_RETRY_SECONDS
+        self.commits: Lane[DurableActor, Saved | Conflict | Rejected] = Lane(
+            self._commit,
+            lambda actor, outcome, error: actor.committed(outcome, error),
+            pool=self.pool,
+            clock=clock,
+            max_batch=_COMMIT_BATCH,
+            deadline=deadline,
+        )
+        self.loads: Lane[Activation, Record | StorageError | None] = Lane(
+            self._read,
+            self._loaded,
+            pool=self.pool,
+            clock=clock,
+            max_batch=max_thaws,
+            deadline=deadline,
+        )
+        self._watch_lanes()
+
+    # -- classes ------------------------------------------------------------------------------
+
+    def register(self, cls: type[Agent]) -> Registration:
+        """Return the registration of ``cls``, made at its first use."""
+        spec = cls.agent_spec
+        registration = self._registrations.get(spec.kind)
+        if registration is None:
+            with self._lock:
+                registration = self._registrations.setdefault(
+                    spec.kind, Registration(spec, self._defaults.override(spec.options))
+                )
+        if registration.spec is not spec:
+            msg = (
+                f"{spec.cls.__qualname__} and {registration.spec.cls.__qualname__} are both of "
+                f"kind {spec.kind!r}: give one of them kind=…"
+            )
+            raise DuplicateKindError(msg)
+        return registration
+
+    def ref(self, registration: Registration, key: str, partition: str | None) -> AgentRef[Any]:
+        """Return the reference to an agent."""
+        return self.runtime.get(registration.spec.cls, key, partition=partition)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def deliver(self, ref: AgentRef[Any], call: Call, *, inline: bool = False) -> Activation | None:
+        """Put ``call`` into the agent's mailbox, making the agent live if need be.
+
+        With ``inline``, an activation is returned if the caller has claimed it: it has nothing
+        else to do and the caller is to run the call itself.
+        """
+        if self.stopping and (self.refusing is not None or not call.urgent):
+            raise RuntimeStoppedError(self.refusing or "the runtime is stopping")
+        while True:
+            activation = self.table.get(ref.address)
+            if activation is None:
+                activation = self._activate(ref)
+            admitted = activation.admit(call, inline=inline)
+            if admitted is None:
+                return activation
+            if admitted:
+                return None
+
+    def _activate(self, ref: AgentRef[Any]) -> Activation:
+        failure = self._failures.get(ref.address)
+        if failure is not None and self.clock.monotonic() < failure.until:
+            raise persist.thaw_error(ref.address, failure.cause)
+        fresh = Activation(
+            self, ref.registration, ref.address, ref.key, ref.partition, ref.initial
+        )
+        activation = self.table.setdefault(ref.address, fresh)
+        if activation is fresh and len(self.table) > self.max_live:
+            self._evict()
+        return activation
+
+    def remove(self, activation: Activation) -> None:
+        """Take an activation out of the table. Called with its lock held."""
+        if self.table.get(activation.address) is activation:
+            del self.table[activation.address]
+
+    # -- at rest ------------------------------------------------------------------------------
+
+    def rested(self, activation: Activation) -> None:
+        """Take note that an agent has nothing left to do."""
+        if activation.address in self.attached or not self._evictable(activation):
+            return
+        now = self.clock.monotonic()
+        timeout = activation.registration.options.idle_timeout
+        if self.idle.add(activation, now) and timeout is not None:
+            self.timer.at(now + timeout, lambda: self._hibernate_idle(timeout))
+        if activation.claimed or activation.closed:
+            self.idle.discard(activation)
+        elif len(self.table) > self.max_live:
+            self._evict()
+
+    def _evictable(self, activation: Activation) -> bool:
+        early = activation.registration.options.durability != "turn"
+        return not activation.claimed and (activation.settled or early)
+
+    def _hibernate_idle(self, timeout: float) -> None:
+        due, following = self.idle.take_due(timeout, self.clock.monotonic())
+        for activation in due:
+            self._put_to_sleep(activation, HibernationReason.IDLE)
+        if following is not None:
+            self.timer.at(following, lambda: self._hibernate_idle(timeout))
+
+    def _evict(self) -> None:
+        """Hibernate the least recently used while there are too many; soft if all are busy."""
+        surplus = len(self.table) - self.max_live
+        while surplus > 0:
+            activation = self.idle.take_oldest(self._evictable)
+            if activation is None:
+                return
+            self._put_to_sleep(activation, HibernationReason.EVICTED)
+            surplus -= 1
+
+    def _put_to_sleep(self, activation: Activation, reason: HibernationReason) -> None:
+        if activation.address in self.attached:
+            return
+        if activation.leave_if_clean():
+            self.note_hibernated(Hibernated(activation.address, reason))
+        else:
+            activation.request_hibernation(reason)
+
+    def attach(self, address: str) -> None:
+        """Keep the agent of ``address`` awake, once it is, until as many ``detach``."""
+        with self._lock:
+            self.attached[address] = self.attached.get(address, 0) + 1
+
+    def detach(self, address: str) -> None:
+        """Undo one ``attach``; after the last one the idle clock starts anew."""
+        with self._lock:
+            self.attached[address] -= 1
+            if self.attached[address]:
+                return
+            del self.attached[address]
+        self.touch(address)
+
+    def touch(self, address: str) -> None:
+        """Start the idle clock anew, if the agent is live."""
+        activation = self.table.get(address)
+        if activation is not None:
+            self.rested(activation)
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def flush_after_turns(self, actor: DurableActor, *, inline: bool) -> None:
+        """Send what turns changed, if their durability says after each turn."""
+        if actor.registration.options.durability == "turn":
+            actor.flush(inline=inline)
+
+    def note_dirty(self, actor: DurableActor) -> None:
+        """See to it that ``actor`` is saved within its flush interval."""
+        options = actor.registration.options
+        if options.durability != "interval":
+            return
+        interval = options.flush_interval
+        with self._lock:
+            waiting = self._dirty.setdefault(interval, {})
+            first = not waiting
+            waiting[actor] = None
+        if first:
+            self.timer.after(interval, lambda: self._flush_interval(interval))
+
+    def _flush_interval(self, interval: float) -> None:
+        with self._lock:
+            waiting = self._dirty.pop(interval, {})
+        for actor in waiting:
+            actor.flush()
+
+    def _commit(self, actors: list[DurableActor]) -> list[Saved | Conflict | Rejected]:
+        return self.storage.commit(
+            [actor.inflight.change for actor in actors if actor.inflight is not None]
+        )
+
+    def _read(self, activations: list[Activation]) -> list[Record | StorageError | None]:
+        return self.storage.read([activation.address for activation in activations])
+
+    def _loaded(
+        self,
+        activation: Activation,
+        result: Record | StorageError | None,
+        error: BaseException | None,
+    ) -> None:
+        if isinstance(result, Record):
+            activation.loaded(result, None)
+        else:
+            activation.loaded(None, error or result)
+
+    def _watch_lanes(self) -> None:
+        self.commits.abandon_overdue()
+        self.loads.abandon_overdue()
+        self.timer.after(_LANE_WATCH_SECONDS, self._watch_lanes)
+
+    def close(self) -> None:
+        """End the threads. What is unsaved by now stays unsaved."""
+        self.timer.close()
+        self.loops.close()
+        self.pool.close()
+
+    # -- what happened ------------------------------------------------------------------------
+
+    def _emit(self, event: AgentEvent) -> None:
+        if self.events.wanted():
+            self.events.emit(event)
+
+    def note_thawed(self, event: Thawed) -> None:
+        """Count and tell a thaw; a failure of before is over."""
+        if self._failures:
+            self._failures.pop(event.agent, None)
+        self.thaws.add()
+        self._emit(event)
+
+    def note_hibernated(self, event: Hibernated) -> None:
+        """Count and tell a hibernation."""
+        self.hibernations.add()
+        self._emit(event)
+
+    def note_thaw_failure(self, event: ThawFailed) -> None:
+        """Remember a failed thaw, so that the next one is tried after a while only."""
+        if not isinstance(event.error, InvalidStateError):
+            before = self._failures.get(event.agent)
+            count = before.count + 1 if before else 1
+            wait = min(_FIRST_THAW_BACKOFF * 2 ** (count - 1), _LONGEST_THAW_BACKOFF)
+            until = self.clock.monotonic() + wait
+            self._failures[event.agent] = _Failure(event.error, count, until)
+        logger.error("%s cannot be thawed: %s", event.agent, event.error)
+        self._emit(event)
+
+    def note_conflict(self, event: ConflictDetected) -> None:
+        """Count and tell a conflict; answered turns that it drops are an error."""
+        self.conflicts.add()
+        if event.lost_turns:
+            logger.error(
+                "%s: another process wrote it; %d answered turns are lost",
+                event.agent,
+                event.lost_turns,
+            )
+        self._emit(event)
+
+    def note_save_failure(self, event: SaveFailed) -> None:
+        """Count and tell a failed save."""
+        self.save_failures.add()
+        logger.warning("%s: save failed (attempt %d): %s", event.agent, event.attempt, event.error)
+        self._emit(event)
+
+    def dead_letter(self, event: DeadLetter) -> None:
+        """Count and tell a message that nobody answers for."""
+        self.dead_letters.add()
+        logger.error("%s.%s: dead letter: %s", event.agent, event.method, event.error)
+        self._emit(event)
+
+    def failure(self, address: str) -> BaseException | None:
+        """Return why the agent's last thaw failed, None if it did not."""
+        failure = self._failures.get(address)
+        return failure.cause if failure else None

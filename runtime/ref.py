@@ -1,0 +1,354 @@
+"""References: how an agent is talked to, whether it is awake, asleep or not yet born."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from torpor.calls import Call, Control, Reply
+from torpor.durable import Gate
+from torpor.events import DeadLetter, HibernationReason
+from torpor.proxy import AgentProxy
+from torpor.storage.errors import BlockingCallError
+from torpor.turn import current_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from torpor.agent import Agent
+    from torpor.commands import Command
+    from torpor.manager import InstanceManager, Registration
+    from torpor.turn import Turn
+
+__all__ = ["AgentRef", "AgentStatus"]
+
+A = TypeVar("A", bound="Agent")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MAX_NESTED = 16
+_nesting = threading.local()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStatus:
+    """What the runtime knows of one agent without waking it or reading the storage.
+
+    ``state``: ``"asleep"`` (or not yet born), ``"thawing"``, ``"live"``, ``"hibernating"`` or
+    ``"failed"`` (its last thaw failed by ``error``). ``rev`` is the durable revision, None
+    unless live.
+    """
+
+    agent: str
+    state: str
+    running: bool = False
+    waiting: int = 0
+    unsaved: bool = False
+    attached: int = 0
+    rev: int | None = None
+    error: BaseException | None = None
+
+
+class AgentRef(Generic[A]):
+    """The address of one agent. Cheap, immutable, valid for ever; usable from any thread.
+
+    Two references are equal if they mean the same agent of the same runtime.
+    """
+
+    __slots__ = (
+        "_fresh",
+        "_initial",
+        "_manager",
+        "_timeout",
+        "address",
+        "key",
+        "partition",
+        "registration",
+    )
+
+    def __init__(  # noqa: PLR0913 - made by Runtime.get only
+        self,
+        manager: InstanceManager,
+        registration: Registration,
+        address: str,
+        key: str,
+        partition: str | None,
+        initial: Mapping[str, Any] | None,
+        timeout: float | None,
+    ) -> None:
+        self._manager = manager
+        self._initial = initial
+        self._timeout = timeout
+        self._fresh = False
+        self.registration = registration
+        self.address = address
+        self.key = key
+        self.partition = partition
+
+    def __repr__(self) -> str:
+        return f"<AgentRef {self.address}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AgentRef):
+            return NotImplemented
+        return self.address == other.address and self._manager is other._manager
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    @property
+    def initial(self) -> dict[str, Any] | None:
+        """Fields that a fresh agent begins with."""
+        return None if self._initial is None else dict(self._initial)
+
+    def options(
+        self, *, timeout: float | None = ..., fresh: bool = ...  # type: ignore[assignment]
+    ) -> AgentRef[A]:
+        """Return a copy of this reference whose calls have other options.
+
+        ``timeout``: seconds to wait for a reply; None = for ever. ``fresh``: before the turn
+        runs, the revision is compared with the stored one, and a copy that another process has
+        made stale is thawed anew.
+        """
+        changed = copy.copy(self)
+        if timeout is not ...:  # type: ignore[comparison-overlap]
+            changed._timeout = timeout
+        if fresh is not ...:  # type: ignore[comparison-overlap]
+            changed._fresh = fresh
+        return changed
+
+    # -- calls --------------------------------------------------------------------------------
+
+    @overload
+    def ask(
+        self,
+        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R: ...
+    @overload
+    def ask(
+        self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    def ask(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``method`` and wait for its result.
+
+        What it returns was made durable first, as far as the agent's durability promises. The
+        timeout (30 s by default) bounds the waiting for the agent, never the handler itself:
+        if the agent has nothing else to do, the handler runs on this very thread.
+
+        Raises what the method raises (its turn is rolled back), ``CallTimeoutError``,
+        ``SaveError``, ``ConflictError``, ``ThawError``, ``MailboxFullError``,
+        ``StorageUnavailableError`` (saving this agent fails for now), ``BlockingCallError`` on
+        an event loop's thread, ``CallCycleError``, ``InvalidArgumentsError``,
+        ``UnknownMethodError`` and ``RuntimeStoppedError``.
+        """
+        command = self.registration.spec.find(method)
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+            detail = "this thread runs an event loop; use await ref.submit(…)"
+            raise BlockingCallError(self.address, detail)
+        reply = self._send(command, args, kwargs, blocking=True)
+        return self._owned(reply.get())
+
+    @overload
+    def submit(
+        self,
+        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reply[R]: ...
+    @overload
+    def submit(
+        self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Reply[R]: ...
+    def submit(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Reply[Any]:
+        """Call ``method`` and return the future of its result at once.
+
+        ``reply.get()`` or ``await reply``; the calls of one sender to one agent are handled in
+        order. Raises as ``ask`` does for what is known at once; the rest comes from the reply.
+        """
+        command = self.registration.spec.find(method)
+        return self._send(command, args, kwargs, blocking=False)
+
+    def tell(
+        self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Send a call whose result nobody waits for. Returning acknowledges nothing.
+
+        Inside a turn it is held until the turn is durable, and dropped if the turn fails. If
+        its handler fails, or it can't be delivered later, it is a ``DeadLetter`` event.
+        Raises ``MailboxFullError`` and the errors of a wrong call at once.
+        """
+        command = self.registration.spec.find(method)
+        self._tell(command, args, kwargs)
+
+    def proxy(self) -> AgentProxy:
+        """Return a pykka-like proxy: methods return a ``Reply``, ``.defer(…)`` tells."""
+        return AgentProxy(self)
+
+    def _call(
+        self,
+        command: Command,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        reply: Reply[Any] | None,
+        turn: Turn | None,
+    ) -> Call:
+        args, kwargs = command.bind(self.address, args, kwargs)
+        if self._manager.always_thaw:
+            args, kwargs = copy.deepcopy((args, kwargs))
+        call = Call(
+            self.address,
+            command,
+            args,
+            kwargs,
+            contextvars.copy_context(),
+            reply,
+            self.deadline() if reply is not None else None,
+            fresh=self._fresh,
+            urgent=turn is not None,
+        )
+        if reply is not None:
+            reply.call = call
+        return call
+
+    def _owned(self, result: Any) -> Any:
+        return copy.deepcopy(result) if self._manager.always_thaw else result
+
+    def deadline(self) -> float | None:
+        """Return when a call sent now times out, on the runtime's monotonic clock."""
+        if self._timeout is None:
+            return None
+        return self._manager.clock.monotonic() + self._timeout
+
+    def _tell(self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        turn = current_turn()
+        call = self._call(command, args, kwargs, None, turn)
+        if turn is None:
+            self._manager.deliver(self, call)
+        else:
+            turn.hold(lambda: self._deliver_or_bury(call, command))
+
+    def _deliver_or_bury(self, call: Call, command: Command) -> None:
+        try:
+            self._manager.deliver(self, call)
+        except Exception as error:  # noqa: BLE001 - nobody is there to raise it to
+            self._manager.dead_letter(DeadLetter(self.address, command.name, error))
+
+    def _send(
+        self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any], *, blocking: bool
+    ) -> Reply[Any]:
+        manager = self._manager
+        reply: Reply[Any] = Reply(manager)
+        turn = current_turn()
+        call = self._call(command, args, kwargs, reply, turn)
+        storage = self._timeout is None or self._timeout >= manager.storage.timeout
+        if turn is not None:
+            gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
+            if not turn.activation.let_out(gate, inline=blocking and storage):
+                return reply
+        nesting = getattr(_nesting, "depth", 0)
+        if blocking:
+            inline = (
+                not command.is_async and command.marks.thread == "any" and nesting < _MAX_NESTED
+            )
+        else:
+            inline = command.is_async and manager.loops.on_its_loop()
+        activation = manager.deliver(self, call, inline=inline)
+        if activation is not None:
+            _nesting.depth = nesting + 1
+            try:
+                activation.run_inline(call, storage=blocking and storage)
+            finally:
+                _nesting.depth = nesting
+        return reply
+
+    def _deliver_or_refuse(self, call: Call) -> None:
+        try:
+            self._manager.deliver(self, call)
+        except Exception as error:  # noqa: BLE001 - it reaches the caller by the reply
+            call.refuse(error)
+
+    # -- life cycle ---------------------------------------------------------------------------
+
+    def hibernate(self) -> None:
+        """Save the agent and drop it from memory, after the messages that wait now.
+
+        Nothing happens if it is asleep. Waits like ``ask``, and raises if it can't be saved:
+        then it stays in memory.
+        """
+        if self.address in self._manager.table:
+            self._control(Control.HIBERNATE, HibernationReason.REQUESTED).get()
+
+    async def ahibernate(self) -> None:
+        """``hibernate`` for async code."""
+        if self.address in self._manager.table:
+            await self._control(Control.HIBERNATE, HibernationReason.REQUESTED)
+
+    def delete(self) -> None:
+        """Remove the agent's checkpoint and thread at once, after the messages that wait now.
+
+        Messages behind it meet a fresh agent. No error if there is nothing to remove.
+        """
+        self._control(Control.DELETE).get()
+
+    async def adelete(self) -> None:
+        """``delete`` for async code."""
+        await self._control(Control.DELETE)
+
+    def _control(self, control: str, *args: Any) -> Reply[None]:
+        manager = self._manager
+        reply: Reply[None] = Reply(manager)
+        call = Call(self.address, control, args, {}, None, reply, self.deadline())
+        reply.call = call
+        manager.deliver(self, call)
+        return reply
+
+    def touch(self) -> None:
+        """Start the agent's idle clock anew. Nothing happens if it is asleep."""
+        self._manager.touch(self.address)
+
+    @contextmanager
+    def attached(self) -> Iterator[AgentRef[A]]:
+        """Keep the agent awake, once it is, while the block runs. Counted: blocks may nest."""
+        self._manager.attach(self.address)
+        try:
+            yield self
+        finally:
+            self._manager.detach(self.address)
+
+    def status(self) -> AgentStatus:
+        """Return what is known of the agent. Wakes nobody and resets no clock."""
+        manager = self._manager
+        attached = manager.attached.get(self.address, 0)
+        activation = manager.table.get(self.address)
+        if activation is None:
+            error = manager.failure(self.address)
+            state = "asleep" if error is None else "failed"
+            return AgentStatus(agent=self.address, state=state, attached=attached, error=error)
+        return AgentStatus(
+            agent=self.address,
+            state=activation.lifecycle.value,
+            running=activation.turn is not None,
+            waiting=activation.waiting,
+            unsaved=not activation.settled,
+            attached=attached,
+            rev=cast("int", activation.rev),
+            error=activation.stalled,
+        )

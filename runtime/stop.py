@@ -1,0 +1,84 @@
+"""How a runtime stops: drain, hibernate, and say what could not be saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torpor.calls import Call, Control, Reply
+from torpor.events import HibernationReason
+from torpor.storage.errors import CallTimeoutError, StopError, TorporError
+
+if TYPE_CHECKING:
+    from torpor.activation import Activation
+    from torpor.manager import InstanceManager
+
+__all__ = ["drain_and_hibernate"]
+
+_GRACE = 2.0
+
+
+def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
+    """Finish queued turns within ``drain_timeout`` seconds, then hibernate every live agent.
+
+    Each live agent gets a hibernation behind its queued messages. Agents that those turns
+    wake get theirs in a further round. After the time is up, queued calls are refused and
+    async handlers cancelled; a handler that still runs has the state before its turn saved,
+    and its own save is refused. Raises ``StopError`` for what is left.
+    """
+    manager.stopping = True
+    deadline = manager.clock.monotonic() + drain_timeout
+    if not _hibernate_all(manager, deadline):
+        manager.refusing = "the runtime has stopped"
+        manager.loops.cancel_all()
+        grace = manager.clock.monotonic() + _GRACE
+        for activation in list(manager.table.values()):
+            if activation.turn is not None:
+                activation.flush()
+        _hibernate_all(manager, grace)
+    manager.refusing = "the runtime has stopped"
+    _raise_for_the_rest(list(manager.table.values()))
+
+
+def _hibernate_all(manager: InstanceManager, deadline: float) -> bool:
+    """Return whether every agent left memory by ``deadline``."""
+    while manager.table:
+        rounds = [_send_hibernation(manager, a, deadline) for a in list(manager.table.values())]
+        for reply in rounds:
+            try:
+                reply.get()
+            except CallTimeoutError:
+                return not manager.table
+            except TorporError:
+                if manager.clock.monotonic() >= deadline:
+                    return False
+        if manager.clock.monotonic() >= deadline:
+            return not manager.table
+    return True
+
+
+def _send_hibernation(
+    manager: InstanceManager, activation: Activation, deadline: float
+) -> Reply[None]:
+    reply: Reply[None] = Reply(manager)
+    reason = HibernationReason.STOPPED
+    call = Call(
+        activation.address, Control.HIBERNATE, (reason,), {}, None, reply, deadline, urgent=True
+    )
+    reply.call = call
+    if not activation.post(call):
+        reply.settle(None, None)
+    return reply
+
+
+def _raise_for_the_rest(left: list[Activation]) -> None:
+    unsaved: dict[str, BaseException] = {}
+    stuck: list[str] = []
+    for activation in left:
+        running = activation.refuse_commits()
+        if running:
+            stuck.append(activation.address)
+        if not activation.settled:
+            reason = activation.stalled or activation.unsavable or TimeoutError("not saved in time")
+            unsaved[activation.address] = reason
+    if unsaved or stuck:
+        raise StopError(unsaved=unsaved, stuck=stuck)

@@ -1,0 +1,86 @@
+"""One turn: one message handled by one agent, and the turn that the current code belongs to."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torpor.activation import Activation
+    from torpor.calls import Call
+
+__all__ = ["Turn", "current_turn"]
+
+
+class Turn:
+    """What one message did, until it may be seen outside.
+
+    ``held``: tells to send once the turn is durable. ``let_out``: a call has left already, so
+    the turn can't be run again unnoticed. ``epoch``: which copy of the agent it ran on.
+    """
+
+    __slots__ = (
+        "activation",
+        "answered",
+        "call",
+        "entries",
+        "epoch",
+        "error",
+        "held",
+        "let_out",
+        "open",
+        "result",
+    )
+
+    def __init__(self, activation: Activation, call: Call, epoch: int) -> None:
+        self.activation = activation
+        self.call = call
+        self.epoch = epoch
+        self.open = True
+        self.let_out = False
+        self.answered = False
+        self.held: list[Callable[[], None]] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.entries = 0
+
+    def hold(self, send: Callable[[], None]) -> None:
+        """Keep ``send`` back until this turn is durable."""
+        if self.held is None:
+            self.held = []
+        self.held.append(send)
+
+    def release(self) -> None:
+        """Answer the caller and send what was held: the turn may be seen now."""
+        if not self.answered:
+            self.answered = True
+            reply = self.call.reply_to
+            if reply is not None:
+                reply.settle(self.result, self.error)
+        if self.held:
+            held, self.held = self.held, None
+            for send in held:
+                send()
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer the caller with ``error`` unless it has its answer."""
+        if not self.answered:
+            self.answered = True
+            if self.call.reply_to is not None:
+                self.call.reply_to.settle(None, error)
+
+
+_current: ContextVar[Turn | None] = ContextVar("torpor_turn", default=None)
+
+
+def current_turn() -> Turn | None:
+    """Return the turn that the calling code runs in, None outside of turns."""
+    turn = _current.get()
+    return turn if turn is not None and turn.open else None
+
+
+def enter_turn(turn: Turn) -> None:
+    """Make ``turn`` the current one of this context, which is the call's own copy."""
+    _current.set(turn)

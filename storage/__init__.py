@@ -1,0 +1,39 @@
+"""Checkpoints and threads: the contract, its records and the backends behind it."""
+
+from torpor.storage.base import Storage
+from torpor.storage.records import (
+    Change,
+    Checkpoint,
+    Conflict,
+    Due,
+    Entry,
+    Page,
+    Put,
+    Record,
+    Rejected,
+    Saved,
+    Space,
+    Thread,
+    ThreadHead,
+    ThreadWrite,
+)
+from torpor.storage.urls import open_storage
+
+__all__ = [
+    "Change",
+    "Checkpoint",
+    "Conflict",
+    "Due",
+    "Entry",
+    "Page",
+    "Put",
+    "Record",
+    "Rejected",
+    "Saved",
+    "Space",
+    "Storage",
+    "Thread",
+    "ThreadHead",
+    "ThreadWrite",
+    "open_storage",
+]

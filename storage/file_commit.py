@@ -1,0 +1,223 @@
+"""Writing one batch of changes into a file store."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torpor.storage import file_documents as documents
+from torpor.storage.errors import (
+    OwnedThreadError,
+    StorageError,
+    StorageUnavailableError,
+    ThreadMismatchError,
+)
+from torpor.storage.file_documents import OwnedThread
+from torpor.storage.file_due import DueHint
+from torpor.storage.file_io import translated_errors
+from torpor.storage.file_layout import hash_of, stripe_of
+from torpor.storage.file_log import EntryLog
+from torpor.storage.plan import Write, plan
+from torpor.storage.records import Rejected, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from torpor.storage.file_due import DueIndex
+    from torpor.storage.file_io import DurableFiles
+    from torpor.storage.file_layout import Layout
+    from torpor.storage.file_lock import FileLocks
+    from torpor.storage.file_records import RecordReader
+    from torpor.storage.file_vacuum import Vacuum
+    from torpor.storage.records import Change, Conflict, Outcome, Record, Saved, ThreadHead
+
+__all__ = ["Committer"]
+
+
+class Committer:
+    """Writes batches in five steps; what a step writes is forced to the disk together.
+
+    1. Decide each change against what is stored. 2. Append entries behind those that the stored
+    heads cover, where nobody sees them. 3. Add hints of new ``wake_at``. 4. Replace the records:
+    this makes each change visible, whole. 5. Remove what they no longer need.
+
+    A crash before the fourth step leaves entries that the next append overwrites and hints that
+    say too much; a crash after it leaves what ``Vacuum`` removes.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a store, all keywords
+        self,
+        *,
+        layout: Layout,
+        files: DurableFiles,
+        records: RecordReader,
+        due: DueIndex,
+        locks: FileLocks,
+        vacuum: Vacuum,
+    ) -> None:
+        self._layout = layout
+        self._files = files
+        self._records = records
+        self._due = due
+        self._locks = locks
+        self._vacuum = vacuum
+
+    def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Return the outcome of each change, in order. Raises if outcomes are unknown."""
+        outcomes: dict[str, Outcome] = {}
+        with self._locks.hold(stripe for change in changes for stripe in _stripes(change)):
+            steps = self._decide_all(changes, outcomes)
+            steps = self._append_all(steps, outcomes)
+            self._add_hints(steps)
+            self._files.publish({self._layout.record(*step.place): step.document for step in steps})
+            with suppress(OSError):  # all is saved, and what may be left over harms nobody
+                self._tidy(steps)
+        with suppress(StorageError, OSError):
+            for step in steps:
+                if step.write.drop_thread is not None:
+                    self._vacuum.sweep_thread(hash_of(step.write.drop_thread))
+        return [outcomes[change.id] for change in changes]
+
+    # -- 1: decide ----------------------------------------------------------------------------
+
+    def _decide_all(self, changes: Sequence[Change], outcomes: dict[str, Outcome]) -> list[_Step]:
+        steps: list[_Step] = []
+        for change in changes:
+            with _rejecting(change, outcomes):
+                decision = self._decide(change)
+                if isinstance(decision, _Step):
+                    steps.append(decision)
+                    outcomes[change.id] = decision.write.outcome
+                else:
+                    outcomes[change.id] = decision
+        return steps
+
+    def _decide(self, change: Change) -> _Step | Saved | Conflict:
+        place = change.space, hash_of(change.key)
+        stored = self._records.find(*place, change.key)
+        if isinstance(stored, OwnedThread):
+            if self._records.is_owned(stored):
+                raise OwnedThreadError(change.key, f"owned by {stored.owner!r}: send it a message")
+            stored = None
+        decision = plan(change, stored)
+        if isinstance(decision, Write):
+            return _Step(change, place, stored, decision, documents.encode(decision.record))
+        if stored is not None and stored.change_id == change.id:
+            # The commit that wrote it may have failed while it forced its name to the disk.
+            self._files.sync([self._layout.record(*place).parent])
+        return decision
+
+    # -- 2: append ----------------------------------------------------------------------------
+
+    def _append_all(self, steps: list[_Step], outcomes: dict[str, Outcome]) -> list[_Step]:
+        beginning = [step for step in steps if step.begins_thread]
+        for step in beginning:
+            with _rejecting(step.change, outcomes):
+                self._begin_thread(step)
+        steps = _accepted(steps, outcomes)
+        appending = [step for step in steps if step.write.entries]
+        for step in appending:
+            with _rejecting(step.change, outcomes):
+                self._log(step).append(step.covered, step.write.entries)
+        appended = _accepted(appending, outcomes)
+        self._files.sync(self._layout.log(step.thread_name) for step in appended)
+        self._files.sync(
+            self._layout.threads / step.thread_name for step in appended if step.covered is None
+        )
+        if beginning:
+            self._files.sync([self._layout.threads])
+        return _accepted(steps, outcomes)
+
+    def _begin_thread(self, step: _Step) -> None:
+        """Make the thread's folder. An owned one says whose it is before anything is in it."""
+        place = self._layout.record(Space.THREADS, step.thread_name)
+        place.parent.mkdir(exist_ok=True)
+        if step.change.space is Space.CHECKPOINTS:
+            owned = OwnedThread(step.head.id, step.change.key)
+            taken = self._records.record(Space.THREADS, step.thread_name, owned.thread_id)
+            if taken is not None:
+                raise ThreadMismatchError(owned.thread_id, "there is a standalone thread of this id")
+            self._files.publish({place: documents.encode_owned(owned)})
+
+    # -- 3 and 5: hints and leftovers ---------------------------------------------------------
+
+    def _add_hints(self, steps: Sequence[_Step]) -> None:
+        hints = [new for old, new in (step.hints() for step in steps) if new and new != old]
+        for hint in hints:
+            self._due.add(hint)
+        if hints:
+            self._files.sync([self._due.folder])
+
+    def _tidy(self, steps: Sequence[_Step]) -> None:
+        for step in steps:
+            old, new = step.hints()
+            if old and old != new:
+                self._due.remove(old)
+            if step.write.trim_before is not None:
+                self._log(step).trim(step.head, self._files)
+
+    def _log(self, step: _Step) -> EntryLog:
+        return EntryLog(self._layout.log(step.thread_name), step.head.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change that is to be written."""
+
+    change: Change
+    place: tuple[Space, str]
+    stored: Record | None
+    write: Write
+    document: bytes
+
+    @property
+    def head(self) -> ThreadHead:
+        """The new head of the thread that is written to."""
+        head = self.write.record.thread
+        assert head is not None
+        return head
+
+    @property
+    def thread_name(self) -> str:
+        return hash_of(self.head.id)
+
+    @property
+    def covered(self) -> ThreadHead | None:
+        """The stored head of that thread, None if it covers no entry."""
+        head = self.stored.thread if self.stored else None
+        return head if head and head.id == self.head.id and head.start < head.rev else None
+
+    @property
+    def begins_thread(self) -> bool:
+        """Whether the thread may have no folder yet."""
+        if self.change.space is Space.THREADS:
+            return self.stored is None
+        return bool(self.write.entries) and self.write.entries[0].seq == 0
+
+    def hints(self) -> tuple[DueHint | None, DueHint | None]:
+        """Return the hints that belong to the stored record and to the new one."""
+        return DueHint.of(self.stored, *self.place), DueHint.of(self.write.record, *self.place)
+
+
+def _stripes(change: Change) -> Iterator[str]:
+    """Name the locks under which the change's record and its thread's folder are written."""
+    yield stripe_of(hash_of(change.key))
+    if change.thread is not None:
+        yield stripe_of(hash_of(change.thread.id))
+
+
+def _accepted(steps: Iterable[_Step], outcomes: dict[str, Outcome]) -> list[_Step]:
+    return [step for step in steps if not isinstance(outcomes[step.change.id], Rejected)]
+
+
+@contextmanager
+def _rejecting(change: Change, outcomes: dict[str, Outcome]) -> Iterator[None]:
+    """Reject the change if the block meets an error that is its own and will not pass."""
+    try:
+        with translated_errors():
+            yield
+    except StorageUnavailableError:
+        raise
+    except StorageError as error:
+        outcomes[change.id] = Rejected(error)

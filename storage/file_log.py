@@ -1,0 +1,215 @@
+"""One thread's entries in a file: a JSON line each, in order of ``seq``, with a checksum each.
+
+A line is ``{"seq":…,"checksum":…,"entry":{…}}``. Only the lines that the thread's head covers
+count. Behind them there may be anything: entries whose head was never written, a torn line. In
+front of them there may be entries that were trimmed away and still take up room.
+
+There is no index beside the file that could disagree with it: a line is found by bisection over
+byte offsets, from the end backwards in doubling steps, so that the cost of reaching the newest
+entries does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO
+
+from torpor.storage import codec
+from torpor.storage.errors import CorruptRecordError, MissingThreadError, ThreadMismatchError
+from torpor.storage.file_io import write_fully
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from torpor.storage.file_io import DurableFiles
+    from torpor.storage.records import Entry, ThreadHead
+
+__all__ = ["EntryLog"]
+
+_FIRST_STEP = 4096
+_LINE = re.compile(rb'\{"seq":(\d{1,19}),"checksum":(\d{1,10}),"entry":(.*)\}\n', re.DOTALL)
+_SEQ = re.compile(rb'\{"seq":(\d{1,19}),')
+
+
+class EntryLog:
+    """The log of ``thread_id`` at ``path``. Writing needs the thread's lock; reading does not."""
+
+    def __init__(self, path: Path, thread_id: str) -> None:
+        self._path = path
+        self._thread_id = thread_id
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def id_at(self, seq: int) -> str | None:
+        """Return the id of the entry ``seq``, None if it is not there whole."""
+        with self._path.open("rb") as file:
+            entry = next(self._sound(file, seq, seq + 1), None)
+        return entry.id if entry else None
+
+    def read(
+        self,
+        start: int,
+        stop: int,
+        *,
+        kinds: Collection[str] | None,
+        limit: int | None,
+        newest: bool,
+    ) -> list[Entry]:
+        """Return entries as ``Storage._read_entries`` does.
+
+        Unsound ones are passed over; that leaves a gap, which the caller sees. With ``kinds``
+        nobody could see it, so then it raises ``CorruptRecordError``.
+        """
+        with self._path.open("rb") as file:
+            if limit is not None and newest:
+                return self._last(file, start, stop, kinds, limit)
+            return list(islice(self._of_kinds(file, start, stop, kinds), limit))
+
+    def _last(
+        self, file: BinaryIO, start: int, stop: int, kinds: Collection[str] | None, limit: int
+    ) -> list[Entry]:
+        found: list[Entry] = []
+        window = limit
+        while start < stop and len(found) < limit:
+            low = max(start, stop - window)
+            found = [*self._of_kinds(file, low, stop, kinds), *found]
+            stop, window = low, window * 2
+        return found[-limit:]
+
+    def _of_kinds(
+        self, file: BinaryIO, start: int, stop: int, kinds: Collection[str] | None
+    ) -> Iterator[Entry]:
+        if kinds is None:
+            yield from self._sound(file, start, stop)
+            return
+        expected = start
+        for entry in self._sound(file, start, stop):
+            self._require_no_gap(expected, entry.seq)
+            expected += 1
+            if entry.kind in kinds:
+                yield entry
+        self._require_no_gap(expected, stop)
+
+    def _require_no_gap(self, expected: int, found: int) -> None:
+        if found != expected:
+            raise CorruptRecordError(self._thread_id, f"entries {expected} to {found - 1} are gone")
+
+    def _sound(self, file: BinaryIO, start: int, stop: int) -> Iterator[Entry]:
+        file.seek(_place_of(file, start))
+        for line in file:
+            entry = self._decode(line)
+            if entry is None:
+                continue
+            if entry.seq >= stop:
+                return
+            yield entry
+
+    def _decode(self, line: bytes) -> Entry | None:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            return None
+        seq = int(match[1])
+        try:
+            document = match[3].decode()
+        except UnicodeDecodeError:
+            return None
+        if codec.entry_checksum(self._thread_id, seq, document) != int(match[2]):
+            return None
+        return codec.decode_entry(document, seq, self._thread_id)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def append(self, head: ThreadHead | None, entries: Sequence[Entry]) -> None:
+        """Write ``entries`` behind those that ``head`` covers, in place of whatever is there.
+
+        ``head`` is the stored one, None if there is none yet. Not forced to the disk. If the
+        newest entry that it covers is not in its place, nothing is written: raises
+        ``MissingThreadError`` or ``ThreadMismatchError``.
+        """
+        content = b"".join(map(self._encode, entries))
+        end = self._end(head)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.ftruncate(descriptor, end)
+            os.lseek(descriptor, end, os.SEEK_SET)
+            write_fully(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+    def trim(self, head: ThreadHead, files: DurableFiles) -> None:
+        """Give back the room of entries that ``head`` no longer covers, when it is worth it.
+
+        The file is rewritten once at least half of it is of no use: over a thread's life that
+        is less writing than the appends were.
+        """
+        if head.start == head.rev:
+            self._path.unlink(missing_ok=True)
+            return
+        with self._path.open("rb") as file:
+            unused = _place_of(file, head.start)
+            oldest = _line_from(file, unused)
+            size = file.seek(0, os.SEEK_END)
+        if oldest == (unused, head.start) and unused >= size - unused:
+            files.publish_end(self._path, unused)
+
+    def _encode(self, entry: Entry) -> bytes:
+        document = codec.encode_entry(entry)
+        checksum = codec.entry_checksum(self._thread_id, entry.seq, document)
+        return f'{{"seq":{entry.seq},"checksum":{checksum},"entry":{document}}}\n'.encode()
+
+    def _end(self, head: ThreadHead | None) -> int:
+        if head is None or head.start == head.rev:
+            return 0
+        try:
+            with self._path.open("rb") as file:
+                newest = next(self._sound(file, head.rev - 1, head.rev), None)
+                end = file.tell()
+        except FileNotFoundError as error:
+            raise MissingThreadError(
+                self._thread_id, f"no entries, {head.rev} expected"
+            ) from error
+        if newest is None or newest.id != head.last:
+            found = None if newest is None else newest.id
+            raise ThreadMismatchError(
+                self._thread_id, f"entry {head.rev - 1} is {found!r}, its head says {head.last!r}"
+            )
+        return end
+
+
+def _place_of(file: BinaryIO, seq: int) -> int:
+    """Return the offset of the first line whose seq is not below ``seq``; the size if none is.
+
+    Illegible lines are passed over.
+    """
+    size = file.seek(0, os.SEEK_END)
+    low, high, step = 0, size, _FIRST_STEP
+    while step < size:
+        line = _line_from(file, size - step)
+        if line is not None and line[1] < seq:
+            low = line[0] + 1
+            break
+        high = size - step
+        step *= 2
+    while low < high:
+        middle = (low + high) // 2
+        line = _line_from(file, middle)
+        if line is not None and line[1] < seq:
+            low = line[0] + 1
+        else:
+            high = middle
+    line = _line_from(file, low)
+    return size if line is None else line[0]
+
+
+def _line_from(file: BinaryIO, offset: int) -> tuple[int, int] | None:
+    """Return offset and seq of the first legible line that starts at ``offset`` or later."""
+    file.seek(max(offset - 1, 0))
+    if offset > 0:
+        file.readline()
+    while line := file.readline():
+        if match := _SEQ.match(line):
+            return file.tell() - len(line), int(match[1])
+    return None

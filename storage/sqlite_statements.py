@@ -1,0 +1,240 @@
+"""The schema and the statements of the SQLite backend.
+
+Each ``sqlite3`` step lets go of the interpreter lock and has to win it back, which takes
+milliseconds while another thread computes. So a batch takes one step each way: what is wanted
+goes in as one JSON array, what is found comes back as one value, and writes are multi-row
+statements. That value is a blob of UTF-8, so that one column of broken text does not make all
+of it unreadable.
+
+The columns have no NOT NULL on purpose: a constraint that may abort in the middle of a
+multi-row statement makes SQLite keep a statement journal, at a third of the write rate. Tables
+have a rowid for the same reason: rows of 1 KB in the tree of the text key halve it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import cache
+
+from torpor.storage.records import Space
+
+__all__ = [
+    "DELETE_ENTRIES",
+    "ENTRY_COLUMNS",
+    "ENTRY_IDS",
+    "FIELD",
+    "LIST_DUE",
+    "MAX_ROWS",
+    "RECORD_COLUMNS",
+    "ROW",
+    "SCHEMA",
+    "insert_entries",
+    "list_records",
+    "padded",
+    "read_entries",
+    "read_record",
+    "read_records",
+    "read_revision",
+    "read_revisions",
+    "upsert",
+    "vacuum",
+]
+
+RECORD_COLUMNS = (
+    "key",
+    "rev",
+    "change_id",
+    "deleted",
+    "kind",
+    "version",
+    "wake_at",
+    "updated_at",
+    "thread",
+    "checksum",
+    "data",
+)
+ENTRY_COLUMNS = ("thread_id", "seq", "kind", "document", "checksum")
+
+_RECORD_TABLE = """
+CREATE TABLE {table} (
+    key TEXT PRIMARY KEY,
+    rev INTEGER,
+    change_id TEXT,
+    deleted INTEGER,
+    kind TEXT,
+    version INTEGER,
+    wake_at REAL,
+    updated_at REAL,
+    thread TEXT,
+    checksum INTEGER,
+    data TEXT
+);
+CREATE INDEX {table}_due ON {table} (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX {table}_dead ON {table} (updated_at) WHERE deleted = 1;
+"""
+
+SCHEMA = (
+    "".join(_RECORD_TABLE.format(table=space.value) for space in Space)
+    + """
+CREATE TABLE entries (
+    thread_id TEXT,
+    seq INTEGER,
+    kind TEXT,
+    document TEXT,
+    checksum INTEGER,
+    PRIMARY KEY (thread_id, seq)
+);
+"""
+)
+
+# Multi-row statements exist in these sizes only, so that they stay prepared. A batch is padded
+# to the next one with rows of NULL, which the statement passes over.
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+MAX_ROWS = _SIZES[-1]
+
+# Between the fields and rows of ``read_records``. JSON has no such characters; where a kind or
+# a change's id has them, the row does not pass its checksum and is read alone.
+FIELD, ROW = "\x1f", "\x1e"
+
+
+def padded(rows: int) -> int:
+    """Return the size of the multi-row statement that takes ``rows`` rows."""
+    return _SIZES[bisect_left(_SIZES, rows)]
+
+
+@cache
+def read_record(space: Space) -> str:
+    """One record, by key."""
+    return f"SELECT {', '.join(RECORD_COLUMNS)} FROM {space.value} WHERE key = ?"
+
+
+@cache
+def read_records(space: Space) -> str:
+    """Records by a JSON array of keys, joined; in place of the key its index in that array."""
+    columns = (
+        "rev",
+        "change_id",
+        "deleted",
+        "kind",
+        "version",
+        "quote(wake_at)",  # the one way to all digits of a REAL
+        "quote(updated_at)",
+        "thread",
+        "checksum",
+        "data",
+    )
+    # NULL would make the whole row NULL, and the record look as if it were missing.
+    row = " || char(31) || ".join(f"coalesce({column}, '')" for column in ("wanted.key", *columns))
+    return f"SELECT CAST(group_concat({row}, char(30)) AS BLOB) {_wanted(space)}"
+
+
+@cache
+def read_revision(space: Space) -> str:
+    """What decides a change, by key."""
+    return f"SELECT rev, change_id, deleted, thread FROM {space.value} WHERE key = ?"
+
+
+@cache
+def read_revisions(space: Space) -> str:
+    """What decides changes, by a JSON array of keys; first comes the index in that array."""
+    row = "json_array(wanted.key, rev, change_id, deleted, thread)"
+    return f"SELECT CAST(json_group_array({row}) AS BLOB) {_wanted(space)}"
+
+
+def _wanted(space: Space) -> str:
+    return (
+        f"FROM json_each(?) AS wanted CROSS JOIN {space.value} AS stored"
+        " ON stored.key = wanted.value"
+    )
+
+
+@cache
+def list_records(space: Space) -> str:
+    """At most ``?`` live records with ``? <= key <= ?``, without data, in key order."""
+    return f"""
+        SELECT CAST(json_group_array(json_array(
+            key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at), thread
+        )) AS BLOB)
+        FROM (
+            SELECT * FROM {space.value}
+            WHERE key >= CAST(? AS TEXT) AND key <= ? AND deleted = 0 ORDER BY key LIMIT ?
+        )
+    """
+
+
+def _due(space: Space) -> str:
+    return f"""
+        SELECT * FROM (
+            SELECT '{space.value}' AS space, key, wake_at FROM {space.value}
+            WHERE wake_at <= :before ORDER BY wake_at LIMIT :limit
+        )
+    """
+
+
+LIST_DUE = f"""
+    SELECT CAST(json_group_array(json_array(space, key, quote(wake_at))) AS BLOB)
+    FROM ({" UNION ALL ".join(_due(space) for space in Space)} ORDER BY wake_at LIMIT :limit)
+"""
+
+ENTRY_IDS = """
+    SELECT CAST(json_group_array(json_array(
+        wanted.key, CASE WHEN json_valid(document) THEN document ->> 'id' END
+    )) AS BLOB)
+    FROM json_each(?) AS wanted CROSS JOIN entries
+        ON thread_id = wanted.value ->> 0 AND seq = wanted.value ->> 1
+"""
+
+
+@cache
+def read_entries(*, of_kinds: bool, newest: bool) -> str:
+    """Entries of one thread, joined: ``seq``, checksum, document."""
+    kinds = "AND kind IN (SELECT value FROM json_each(:kinds))" if of_kinds else ""
+    return f"""
+        SELECT CAST(group_concat(
+            seq || char(31) || checksum || char(31) || document, char(30)
+        ) AS BLOB)
+        FROM (
+            SELECT seq, checksum, document FROM entries
+            WHERE thread_id = :thread AND seq >= :start AND seq < :stop {kinds}
+            ORDER BY seq {"DESC" if newest else "ASC"} LIMIT :limit
+        )
+    """
+
+
+@cache
+def upsert(space: Space, rows: int) -> str:
+    """Write ``rows`` records."""
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in RECORD_COLUMNS[1:])
+    return (
+        f"INSERT INTO {space.value} {_values(RECORD_COLUMNS, rows)}"
+        f" ON CONFLICT (key) DO UPDATE SET {replaced}"
+    )
+
+
+@cache
+def insert_entries(rows: int) -> str:
+    """Write ``rows`` entries."""
+    return f"INSERT OR REPLACE INTO entries {_values(ENTRY_COLUMNS, rows)}"
+
+
+def _values(columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return (
+        f"({', '.join(columns)})"
+        f" SELECT * FROM (VALUES {', '.join([row] * rows)}) WHERE column1 IS NOT NULL"
+    )
+
+
+# By a JSON array of [thread id, seq]: every entry of that thread before that seq.
+DELETE_ENTRIES = """
+    DELETE FROM entries WHERE rowid IN (
+        SELECT entries.rowid FROM json_each(?) AS doomed CROSS JOIN entries
+            ON thread_id = doomed.value ->> 0 AND seq < doomed.value ->> 1
+    )
+"""
+
+
+@cache
+def vacuum(space: Space) -> str:
+    """Remove tombstones older than ``?``."""
+    return f"DELETE FROM {space.value} WHERE deleted = 1 AND updated_at < ?"
