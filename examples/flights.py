@@ -52,13 +52,13 @@ class StopRequest:
         self._before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal = number
-        signal.signal(number, self._before[number])
+        signal.signal(number, self._before[signal.Signals(number)])
 
 
 class Year:
@@ -79,24 +79,26 @@ class Year:
         position; they are sent again, and their aircraft know them.
         """
         window: deque[Reply[None]] = deque()
-        sent, aircraft, next_show = plan.position, 0, 0.0
-        for number, flight in enumerate(islice(self._flights, plan.goal), 1):
-            aircraft += flight.leg == 1
-            if number <= plan.position:
-                continue
-            if stop.signal:
-                break
-            if len(window) == WINDOW:
-                window.popleft().get()
-            window.append(self._runtime.get(Aircraft, flight.tail).submit(Aircraft.fly, flight))
-            sent = number
-            if sent % SAVE_POSITION_EVERY == 0:
-                self.player.tell(Player.reached, sent - len(window))
-            if time.monotonic() >= next_show or number == plan.goal:
-                display.show(self._snapshot(number, flight.day, aircraft))
-                next_show = time.monotonic() + display.interval
-        for reply in window:
-            reply.get()
+        flights = islice(self._flights, plan.goal)
+        aircraft = sum(flight.leg == 1 for flight in islice(flights, plan.position))
+        sent, next_show = plan.position, time.monotonic() + display.interval
+        with display:
+            for flight in flights:
+                if stop.signal:
+                    break
+                if len(window) == WINDOW:
+                    window.popleft().get()
+                plane = self._runtime.get(Aircraft, flight.tail)
+                window.append(plane.submit(Aircraft.fly, flight))
+                aircraft += flight.leg == 1
+                sent += 1
+                if sent % SAVE_POSITION_EVERY == 0:
+                    self.player.tell(Player.reached, sent - len(window))
+                if time.monotonic() >= next_show or sent == plan.goal:
+                    display.show(self._snapshot(sent, flight.day, aircraft))
+                    next_show = time.monotonic() + display.interval
+            for reply in window:
+                reply.get()
         self.player.ask(Player.reached, sent)
         return sent
 
@@ -170,7 +172,8 @@ def play(year: Year, plan: Plan, args: argparse.Namespace, console: Console) -> 
     else:
         console.print(f"Playing {plan.goal:,} flights; the aircraft sleep in {args.store}.")
     began = time.monotonic()
-    with StopRequest() as stop, display_on(console, plan.goal, args.every) as display:
+    display = display_on(console, plan.position, plan.goal, args.every)
+    with StopRequest() as stop:
         reached = year.play(plan, display, stop)
     seconds = time.monotonic() - began
     console.print(f"{reached - plan.position:,} flights in {seconds:.1f} s.")
@@ -191,7 +194,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="delete the store and start anew")
     parser.add_argument("--csv", type=Path, help="a flights.csv to play instead of a download")
     parser.add_argument(
-        "--every", type=float, default=2.0, help="seconds between lines if not on a terminal (2)"
+        "--every", type=_seconds, default=2.0, help="seconds between lines if not on a terminal (2)"
     )
     args = parser.parse_args()
     errors = Console(stderr=True, style="bold red", highlight=False, soft_wrap=True)
@@ -210,6 +213,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def _seconds(text: str) -> float:
+    return max(0.001, float(text))
 
 
 if __name__ == "__main__":

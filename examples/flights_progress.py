@@ -7,11 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.console import Console
 
 __all__ = ["Display", "Snapshot", "display_on"]
@@ -36,27 +37,25 @@ class Display(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how things stand now."""
 
 
-def display_on(console: Console, total: int, seconds: float) -> Display:
+def display_on(console: Console, begin: int, end: int, seconds: float) -> Display:
     """Return the display that suits the console: a bar, or a line every few ``seconds``."""
-    return _Bar(console, total) if console.is_terminal else _Lines(console, total, seconds)
+    if console.is_terminal:
+        return _Bar(console, begin, end)
+    return _Lines(console, begin, end, seconds)
 
 
 class _Figures:
-    """Words for a snapshot; the rate is that of the last snapshots."""
+    """Words for snapshots; the rate is that of the last two seconds or so."""
 
-    def __init__(self) -> None:
-        self._recent: deque[tuple[float, int]] = deque(maxlen=20)
+    def __init__(self, begin: int, interval: float) -> None:
+        size = 1 + max(1, round(2 / interval))
+        self._recent = deque([(time.monotonic(), begin)], maxlen=size)
 
     def of(self, snapshot: Snapshot) -> str:
         self._recent.append((time.monotonic(), snapshot.played))
@@ -71,50 +70,46 @@ class _Figures:
 class _Bar:
     interval = 0.1
 
-    def __init__(self, console: Console, total: int) -> None:
-        self._figures = _Figures()
+    def __init__(self, console: Console, begin: int, end: int) -> None:
+        self._begin = begin
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[figures]}"),
             console=console,
-            auto_refresh=False,
             expand=True,
         )
-        self._task = self._progress.add_task("", total=total, figures="")
+        self._task = self._progress.add_task("", total=end, completed=begin)
+        self._live = Live(self._progress, console=console, auto_refresh=False)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._figures = _Figures(self._begin, self.interval)
+        self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
 
     def show(self, snapshot: Snapshot) -> None:
-        self._progress.update(
-            self._task,
-            completed=snapshot.played,
-            description=snapshot.day,
-            figures=self._figures.of(snapshot),
-            refresh=True,
-        )
+        self._progress.update(self._task, completed=snapshot.played, description=snapshot.day)
+        figures = Text(self._figures.of(snapshot), no_wrap=True)
+        self._live.update(Group(self._progress, figures), refresh=True)
 
 
 class _Lines:
-    def __init__(self, console: Console, total: int, interval: float) -> None:
+    def __init__(self, console: Console, begin: int, end: int, interval: float) -> None:
         self.interval = interval
         self._console = console
-        self._total = total
-        self._figures = _Figures()
+        self._begin = begin
+        self._end = end
 
     def __enter__(self) -> Self:
+        self._figures = _Figures(self._begin, self.interval)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
     def show(self, snapshot: Snapshot) -> None:
-        share = snapshot.played / self._total
-        place = f"{snapshot.day} {share:4.0%} · flight {snapshot.played:,}"
+        place = f"{snapshot.day} {snapshot.played / self._end:4.0%} · flight {snapshot.played:,}"
         self._console.print(f"{place} · {self._figures.of(snapshot)}", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ FAIR_SAMPLE = 100
 
 
 def show_tables(console: Console, fleet: Mapping[str, Totals]) -> None:
-    """Print the busiest aircraft, and those whose arrivals were the latest on average.
+    """Print the busiest aircraft, and those that were latest on average.
 
-    The second table is of aircraft with 100 landings or more, as long as there are such.
+    The second table is of aircraft with 100 landings or more, if there are such.
     """
     known = {tail: totals for tail, totals in fleet.items() if tail != "unknown"}
     busiest = sorted(known, key=lambda tail: -known[tail]["flights"])
@@ -30,17 +31,18 @@ def show_tables(console: Console, fleet: Mapping[str, Totals]) -> None:
     landed = [tail for tail in known if known[tail]["landed"]]
     often = [tail for tail in landed if known[tail]["landed"] >= FAIR_SAMPLE]
     latest = sorted(often or landed, key=lambda tail: -_mean_delay(known[tail]))
-    title = "The worst average arrival delays"
+    title = "The worst average delays at arrival, in minutes"
     if often:
-        title += f" ({FAIR_SAMPLE} landings or more)"
+        title += f"; {FAIR_SAMPLE} landings or more"
     _show(console, title, ((tail, known[tail]) for tail in latest[:ROWS]))
 
 
 def _show(console: Console, title: str, rows: Iterable[tuple[str, Totals]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.pad_edge = False
     table.add_column("aircraft")
     table.add_column("airline")
-    for name in ("flights", "cancelled", "miles", "hours", "late", "last in"):
+    for name in ("flights", "cancelled", "miles", "hours", "delay", "last in"):
         table.add_column(name, justify="right")
     for tail, totals in rows:
         table.add_row(
@@ -50,7 +52,7 @@ def _show(console: Console, title: str, rows: Iterable[tuple[str, Totals]]) -> N
             f"{totals['cancelled']:,}",
             f"{totals['distance']:,}",
             f"{totals['air_time'] / 60:,.0f}",
-            f"{_mean_delay(totals):.1f} min",
+            f"{_mean_delay(totals):.1f}",
             totals["airport"],
         )
     console.print(table)

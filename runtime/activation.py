@@ -8,117 +8,37 @@ schedules ``run`` again.
 
 from __future__ import annotations
 
-import contextvars
-import logging
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import pykka
-from pykka.messages import ProxyCall, ProxyGetAttr
+from pykka.messages import ProxyCall, ProxyGetAttr, _ActorStop
 
-from torpor import persist
 from torpor.calls import Call, Control
-from torpor.durable import DurableActor
-from torpor.events import DeadLetter, Hibernated, HibernationReason, HookFailed, Thawed, ThawFailed
-from torpor.storage import Record
+from torpor.events import DeadLetter, Hibernated, HibernationReason
 from torpor.storage.errors import (
     CallTimeoutError,
     ConflictError,
     MailboxFullError,
     RuntimeStoppedError,
     StorageUnavailableError,
-    TurnCancelledError,
 )
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
-from torpor.thread import AgentThread
-from torpor.turn import Turn, enter_turn
+from torpor.thawing import Lifecycle, ThawingActor
+from torpor.turn import Turn
 
 if TYPE_CHECKING:
     from pykka._envelope import Envelope
 
-    from torpor.agent import Agent
     from torpor.commands import Command
-    from torpor.manager import InstanceManager, Registration
-    from torpor.ref import AgentRef
-    from torpor.runtime import Runtime
 
-__all__ = ["Activation", "Lifecycle"]
-
-logger = logging.getLogger("torpor")
+__all__ = ["Activation"]
 
 _TURNS_AT_A_TIME = 64
 
 
-class Lifecycle(Enum):
-    """Where an activation stands."""
-
-    THAWING = "thawing"
-    LIVE = "live"
-    HIBERNATING = "hibernating"
-    GONE = "gone"
-
-
-class Activation(DurableActor):
+class Activation(ThawingActor):
     """The live copy of one agent, and its mailbox."""
 
-    __slots__ = (
-        "agent",
-        "agent_id",
-        "arrived",
-        "batch",
-        "due_hook",
-        "initial",
-        "lifecycle",
-        "load_attempts",
-        "load_since",
-        "partition",
-        "refreshing",
-        "turn",
-    )
-
-    def __init__(
-        self,
-        manager: InstanceManager,
-        registration: Registration,
-        address: str,
-        agent_id: str,
-        partition: str | None,
-        initial: dict[str, Any] | None,
-    ) -> None:
-        super().__init__(manager, registration, address)
-        self.agent_id = agent_id
-        self.partition = partition
-        self.initial = initial
-        self.agent: Agent | None = None
-        self.lifecycle = Lifecycle.THAWING
-        self.turn: Turn | None = None
-        self.due_hook: str | None = None
-        self.refreshing = False
-        # Messages taken out of the mailbox, the next one last.
-        self.batch: list[Call] | None = None
-        self.arrived: tuple[Record | None, BaseException | None] | None = None
-        self.load_attempts = 0
-        self.load_since = 0.0
-
-    # -- what an agent asks of its host -------------------------------------------------------
-
-    @property
-    def agent_thread(self) -> AgentThread:
-        """The agent's journal."""
-        if self.journal is None:
-            manager = self.manager
-            self.journal = AgentThread(manager.storage, manager.clock, self.address, self.head)
-        return self.journal
-
-    @property
-    def agent_ref(self) -> AgentRef[Any]:
-        """The agent's address."""
-        return self.manager.ref(self.registration, self.agent_id, self.partition)
-
-    @property
-    def agent_runtime(self) -> Runtime:
-        """The runtime that the agent lives in."""
-        return self.manager.runtime
+    __slots__ = ()
 
     # -- messages in --------------------------------------------------------------------------
 
@@ -163,7 +83,7 @@ class Activation(DurableActor):
                 return False
             if "on_hibernate" in self.registration.spec.hooks:
                 return False
-            self._leave()
+            self.leave()
         return True
 
     def request_hibernation(self, reason: HibernationReason) -> None:
@@ -185,11 +105,12 @@ class Activation(DurableActor):
         args: tuple[Any, ...] = ()
         kwargs: dict[str, Any] = {}
         if isinstance(message, ProxyCall):
-            what: Command | str = spec.find_name(".".join(message.attr_path))
-            args, kwargs = what.bind(self.address, message.args, message.kwargs)
+            command = spec.find_name(".".join(message.attr_path))
+            args, kwargs = command.bind(self.address, message.args, message.kwargs)
+            what: Command | str = command
         elif isinstance(message, ProxyGetAttr):
             what = spec.find_field(".".join(message.attr_path))
-        elif isinstance(message, pykka.messages._ActorStop):  # noqa: SLF001 - its stop message
+        elif isinstance(message, _ActorStop):
             what, args = Control.HIBERNATE, (HibernationReason.REQUESTED,)
         else:
             what = spec.find(message)
@@ -226,7 +147,7 @@ class Activation(DurableActor):
                 continue
             if self.agent is None or self.refreshing:
                 self._push_back(call)
-                if not self._load(inline=inline):
+                if not self.load(inline=inline):
                     return
                 continue
             if not self._handle(call, inline=inline):
@@ -258,7 +179,7 @@ class Activation(DurableActor):
             if self.mailbox or self.batch or self.recovering is not None:
                 return False
             if self.agent is None:
-                self._leave()
+                self.leave()
                 return True
             self.claimed = False
         self.rested()
@@ -302,7 +223,7 @@ class Activation(DurableActor):
             self.manager.flush_after_turns(self, inline=False)
             self.manager.loops.start(self, turn)
             return False
-        self._run_sync(turn, command)
+        self.run_sync(turn, command)
         if call.alone:
             self.flush(inline=inline)
         if self.manager.always_thaw:
@@ -324,103 +245,6 @@ class Activation(DurableActor):
         self.refuse(call, error)
         return True
 
-    def refuse(self, call: Call, error: BaseException) -> None:
-        """Tell a call's sender that it is not run."""
-        if call.reply_to is not None:
-            call.reply_to.settle(None, error)
-        elif not isinstance(call.message, str):
-            self.manager.dead_letter(DeadLetter(self.address, call.message.name, error))
-
-    # -- one turn -----------------------------------------------------------------------------
-
-    def _run_sync(self, turn: Turn, command: Command) -> None:
-        call = turn.call
-        context = call.context or contextvars.copy_context()
-        try:
-            result = context.run(self._invoke, turn, command)
-        except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
-            self.end(turn, None, error)
-        else:
-            self.end(turn, result, None)
-
-    def _invoke(self, turn: Turn, command: Command) -> Any:
-        self.begin(turn)
-        call = turn.call
-        return command.function(self.agent, *call.args, **call.kwargs)
-
-    def begin(self, turn: Turn) -> None:
-        """Start a turn on this thread and context; runs the hook that is due."""
-        enter_turn(turn)
-        if self.journal is not None:
-            self.journal.begin_turn()
-        if self.due_hook is not None:
-            getattr(self.agent, self.due_hook)()
-        if self.registration.options.track_commands:
-            self._track("instruction_start", turn)
-
-    def end(self, turn: Turn, result: Any, error: BaseException | None) -> None:
-        """Finish a turn: keep what it did, or roll it back."""
-        spec, agent = self.registration.spec, self.agent
-        assert agent is not None
-        tracked = self.registration.options.track_commands
-        try:
-            if error is None:
-                if tracked:
-                    self._track("instruction_end", turn, status="ok")
-                encoded = persist.encode(agent, spec, self.address)
-                if encoded != self.base and self.registration.options.validate_on_save:
-                    persist.validate(spec, encoded, self.address)
-                self.due_hook = None
-        except Exception as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
-            error = invalid
-        if error is not None:
-            encoded = self._roll_back(turn, error, tracked=tracked)
-            manager = self.manager
-            if turn.call.reply_to is None:
-                name = getattr(turn.call.message, "name", "?")
-                manager.dead_letter(DeadLetter(self.address, name, error))
-        turn.result, turn.error = result, error
-        self.turn = None
-        self.manager.turns.add()
-        self.finish(turn, encoded)
-
-    def _roll_back(self, turn: Turn, error: BaseException, *, tracked: bool) -> bytes:
-        agent = self._undo(turn)
-        spec = self.registration.spec
-        if tracked:
-            self._track("instruction_start", turn)
-            self._track("instruction_end", turn, status="error")
-        if "on_failure" not in spec.hooks:
-            return self.base
-        try:
-            agent.on_failure(error)
-            encoded = persist.encode(agent, spec, self.address)
-            persist.validate(spec, encoded, self.address)
-        except Exception as failure:
-            self._undo(turn)
-            logger.exception("%s: on_failure raised", self.address)
-            self.manager.events.emit(HookFailed(self.address, "on_failure", failure))
-            return self.base
-        return encoded
-
-    def _undo(self, turn: Turn) -> Agent:
-        agent = self.agent
-        assert agent is not None
-        persist.reset(agent, self.registration.spec, self.base)
-        if self.journal is not None:
-            self.journal.roll_back_turn()
-        turn.held = None
-        return agent
-
-    def _track(self, kind: str, turn: Turn, **more: str) -> None:
-        command = turn.call.message
-        if isinstance(command, str):
-            return
-        payload: dict[str, Any] = {"action": command.name}
-        if names := command.given(turn.call.args, turn.call.kwargs):
-            payload["param_keys"] = names
-        self.agent_thread.append(kind, payload | more)
-
     def resume_after_async(self) -> None:
         """Go on after an async turn, on the loop's thread: by a worker if there is work."""
         if self.manager.always_thaw:
@@ -434,115 +258,8 @@ class Activation(DurableActor):
         else:
             self.rested()
 
-    def cancelled(self, cause: BaseException) -> TurnCancelledError:
-        """Return the error of a cancelled async turn."""
-        error = TurnCancelledError(self.address, "the handler was cancelled")
-        error.__cause__ = cause
-        return error
-
-    # -- thaw ---------------------------------------------------------------------------------
-
-    def _load(self, *, inline: bool) -> bool:
-        """Bring the agent into memory; False if that has to be waited for, or failed."""
-        if self.registration.options.durability == "none":
-            self.arrived = (None, None)
-        if self.arrived is None:
-            if not self.load_since:
-                self.load_since = self.manager.clock.monotonic()
-            self.manager.loads.submit(self, inline=inline, urgent=self._wanted_by_a_turn())
-            with self.lock:
-                if self.arrived is None:
-                    self.parked = True
-                    return False
-        assert self.arrived is not None
-        (record, error), self.arrived = self.arrived, None
-        if isinstance(error, StorageUnavailableError):
-            return self._load_again(error)
-        self.load_attempts, self.load_since = 0, 0.0
-        try:
-            if error is not None:
-                raise error
-            self._install(record)
-        except Exception as cause:  # noqa: BLE001 - hooks raise what they like
-            self._thaw_failed(cause)
-            return False
-        return True
-
-    def loaded(self, record: Record | None, error: BaseException | None) -> None:
-        """Take what the storage answered."""
-        with self.lock:
-            self.arrived = (record, error)
-            resume = self.parked
-            self.parked = False
-        if resume:
-            self.pool.schedule(self.run)
-
-    def _wanted_by_a_turn(self) -> bool:
-        return any(call.urgent for call in (*(self.batch or ()), *self.mailbox))
-
-    def _install(self, record: Record | None) -> None:
-        spec = self.registration.spec
-        if self.refreshing:
-            self.refreshing = False
-            if self.agent is not None and self.rev == (record.rev if record else 0):
-                return
-        if record is None:
-            agent = persist.fresh(spec, self.initial, self.address)
-        else:
-            agent = persist.thaw(spec, record)
-        object.__setattr__(agent, "_host", self)
-        self.base = persist.encode(agent, spec, self.address)
-        self.agent = agent
-        self.journal = None
-        self.rev = record.rev if record else 0
-        self.head = record.thread if record else None
-        hook = "on_start" if record is None else "on_thaw"
-        self.due_hook = hook if hook in spec.hooks else None
-        if record is None and self.initial and self.registration.options.durability != "none":
-            self.dirty = True
-            self.changes = 1
-        self.lifecycle = Lifecycle.LIVE
-        self.manager.note_thawed(Thawed(self.address, fresh=record is None, rev=self.rev))
-
-    def _load_again(self, error: BaseException) -> bool:
-        """Try the load again after a while, for those calls that can wait so long."""
-        now = self.manager.clock.monotonic()
-        limit = self.load_since + MAX_RETRY_SECONDS
-        self.load_attempts += 1
-        patient: list[Call] = []
-        for call in self._take_all():
-            if min(call.deadline or limit, limit) > now:
-                call.trouble = error
-                patient.append(call)
-            else:
-                self._refuse_thaw(call, error)
-        if not patient:
-            self._thaw_failed(error)
-            return False
-        self.batch = patient[::-1]
-        delay = backoff(self.load_attempts)
-        self.manager.timer.after(delay, lambda: self.pool.schedule(self.run))
-        return False
-
-    def _take_all(self) -> list[Call]:
-        with self.lock:
-            calls = [*reversed(self.batch or ()), *self.mailbox]
-            self.mailbox, self.batch = [], None
-        return calls
-
-    def _thaw_failed(self, cause: BaseException) -> None:
-        """Fail closed: tell everybody why, and leave; nothing was changed."""
-        self.manager.note_thaw_failure(self, ThawFailed(self.address, cause))
-        with self.lock:
-            self._leave()
-        for call in self._take_all():
-            self._refuse_thaw(call, cause)
-
-    def _refuse_thaw(self, call: Call, cause: BaseException) -> None:
-        if call.start():
-            self.refuse(call, persist.thaw_error(self.address, cause))
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """See ``ThawingActor``."""
         self.closed = True
         self.lifecycle = Lifecycle.GONE
         self.manager.remove(self)
@@ -568,6 +285,9 @@ class Activation(DurableActor):
             expired = min(call.deadline or call.retry_until, call.retry_until) <= now
             command = call.message
             if turn.answered:
+                continue
+            if self.manager.refusing is not None:
+                turn.refuse(RuntimeStoppedError(self.manager.refusing))
                 continue
             if turn.let_out or expired or not (isinstance(command, str) or command.marks.rerun):
                 error = ConflictError(self.address, expected=self.rev, found=None)
@@ -600,7 +320,7 @@ class Activation(DurableActor):
         if self.lifecycle is Lifecycle.LIVE:
             self.lifecycle = Lifecycle.HIBERNATING
             if "on_hibernate" in self.registration.spec.hooks:
-                self._run_hibernate_hook(call)
+                self.run_hibernate_hook()
         if not self._park_until_settled(call, inline=inline):
             return False
         with self.lock:
@@ -615,7 +335,7 @@ class Activation(DurableActor):
             if stays or waiting:
                 self.lifecycle = Lifecycle.LIVE if stays else Lifecycle.THAWING
             else:
-                self._leave()
+                self.leave()
             if not stays:
                 self.agent = None
                 self.journal = None
@@ -627,28 +347,6 @@ class Activation(DurableActor):
         if call.reply_to is not None:
             call.reply_to.settle(None, None)
         return not self.closed
-
-    def _run_hibernate_hook(self, call: Call) -> None:
-        agent, spec = self.agent, self.registration.spec
-        assert agent is not None
-        turn = Turn(self, Call(self.address, call.message, (), {}, None, None, None), self.epoch)
-        try:
-            contextvars.copy_context().run(self._invoke_hibernate, turn)
-            encoded = persist.encode(agent, spec, self.address)
-            persist.validate(spec, encoded, self.address)
-        except Exception as error:
-            logger.exception("%s: on_hibernate raised", self.address)
-            self._undo(turn)
-            encoded = self.base
-            self.manager.events.emit(HookFailed(self.address, "on_hibernate", error))
-        self.finish(turn, encoded)
-
-    def _invoke_hibernate(self, turn: Turn) -> None:
-        enter_turn(turn)
-        if self.journal is not None:
-            self.journal.begin_turn()
-        assert self.agent is not None
-        self.agent.on_hibernate()
 
     def _delete(self, call: Call, *, inline: bool) -> bool:
         if not self._park_until_settled(call, inline=inline):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import pykka
 from pykka._envelope import Envelope  # the type that pykka's own inboxes carry
 
+from torpor.eventloop import current_loop, on_event_loop
 from torpor.storage.errors import BlockingCallError, CallTimeoutError, SaveError
 from torpor.turn import current_turn
 
@@ -209,12 +212,13 @@ class Reply(pykka.Future[R], Generic[R]):
         manager, call = self._manager, self.call
         assert manager is not None
         assert call is not None
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+        if on_event_loop():
             detail = "this thread runs an event loop; await the reply instead"
             raise BlockingCallError(call.target, detail)
         lock = threading.Lock()
         lock.acquire()
-        waiters = self._add_waiter(lock.release)
+        wake = partial(_release, lock)
+        waiters = self._add_waiter(wake)
         if self._done:
             return
         deadline = call.deadline
@@ -233,25 +237,21 @@ class Reply(pykka.Future[R], Generic[R]):
             call.withdraw()
             raise
         if not self._done:
-            waiters.remove(lock.release)
+            waiters.remove(wake)
             self._time_out(call, manager.clock.monotonic())
 
     async def _wait_async(self) -> None:
         manager, call = self._manager, self.call
         assert manager is not None
         assert call is not None
-        loop = asyncio.get_running_loop()
         event = asyncio.Event()
-        waiters = self._add_waiter(
-            lambda: event.set() if _on(loop) else loop.call_soon_threadsafe(event.set)
-        )
-        wake = waiters[-1]
+        wake = partial(_set, asyncio.get_running_loop(), event)
+        waiters = self._add_waiter(wake)
+        if self._done:
+            return
+        alarm = None if call.deadline is None else manager.timer.at(call.deadline, wake)
         turn = current_turn()
         try:
-            if self._done:
-                return
-            if call.deadline is not None:
-                manager.timer.at(call.deadline, wake)
             if turn is None:
                 await event.wait()
             else:
@@ -261,8 +261,9 @@ class Reply(pykka.Future[R], Generic[R]):
             call.withdraw()
             raise
         finally:
-            if wake in waiters:
-                waiters.remove(wake)
+            waiters.remove(wake)
+            if alarm is not None:
+                manager.timer.cancel(alarm)
         if not self._done:
             self._time_out(call, manager.clock.monotonic())
 
@@ -282,5 +283,14 @@ class Reply(pykka.Future[R], Generic[R]):
             raise CallTimeoutError(call.target, "no reply in time", "unknown")
 
 
-def _on(loop: asyncio.AbstractEventLoop) -> bool:
-    return asyncio._get_running_loop() is loop  # noqa: SLF001 - documented for this use
+def _release(lock: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # its deadline has released it already
+        lock.release()
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    if current_loop() is loop:
+        event.set()
+        return
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits on it any more
+        loop.call_soon_threadsafe(event.set)

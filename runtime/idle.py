@@ -23,18 +23,26 @@ class IdleTable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_timeout: dict[float | None, dict[Activation, float]] = {}
+        self._watched: set[float] = set()
 
     def __len__(self) -> int:
         return sum(len(resting) for resting in self._by_timeout.values())
 
     def add(self, activation: Activation, now: float) -> bool:
-        """Note that ``activation`` came to rest; True if it is the first of its timeout."""
+        """Note that ``activation`` came to rest.
+
+        True if nobody watches its timeout yet: the caller then sees to it that ``take_due`` is
+        called when it is over, and again when that says so.
+        """
         timeout = activation.registration.options.idle_timeout
         with self._lock:
             resting = self._by_timeout.setdefault(timeout, {})
             resting.pop(activation, None)
             resting[activation] = now
-            return len(resting) == 1
+            if timeout is None or timeout in self._watched:
+                return False
+            self._watched.add(timeout)
+            return True
 
     def discard(self, activation: Activation) -> None:
         """Forget ``activation``."""
@@ -55,6 +63,7 @@ class IdleTable:
                 due.append(activation)
             else:
                 following = None
+                self._watched.discard(timeout)
             for activation in due:
                 del resting[activation]
         return due, following

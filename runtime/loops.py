@@ -7,6 +7,8 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING
 
+from torpor.eventloop import current_loop
+
 if TYPE_CHECKING:
     from torpor.activation import Activation
     from torpor.turn import Turn
@@ -46,7 +48,7 @@ class AsyncTurns:
 
     def on_its_loop(self) -> bool:
         """Whether the calling thread runs the loop that async turns run on."""
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for this use
+        loop = current_loop()
         return loop is not None and loop is self._loop
 
     def cancel_all(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import copy
 import threading
@@ -15,12 +14,12 @@ from typing import (
     Generic,
     ParamSpec,
     TypeVar,
-    cast,
     overload,
 )
 
 from torpor.calls import Call, Control, Reply
 from torpor.durable import Gate
+from torpor.eventloop import on_event_loop
 from torpor.events import DeadLetter, HibernationReason
 from torpor.proxy import AgentProxy
 from torpor.storage.errors import BlockingCallError
@@ -159,7 +158,7 @@ class AgentRef(Generic[A]):
         ``UnknownMethodError`` and ``RuntimeStoppedError``.
         """
         command = self.registration.spec.find(method)
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+        if on_event_loop():
             detail = "this thread runs an event loop; use await ref.submit(…)"
             raise BlockingCallError(self.address, detail)
         reply = self._send(command, args, kwargs, blocking=True)
@@ -258,7 +257,7 @@ class AgentRef(Generic[A]):
         reply: Reply[Any] = Reply(manager)
         turn = current_turn()
         call = self._call(command, args, kwargs, reply, turn)
-        storage = self._timeout is None or self._timeout >= manager.storage.timeout
+        storage = self._storage_in_time()
         if turn is not None:
             gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
             if not turn.activation.let_out(gate, inline=blocking and storage):
@@ -294,7 +293,7 @@ class AgentRef(Generic[A]):
         then it stays in memory.
         """
         if self.address in self._manager.table:
-            self._control(Control.HIBERNATE, HibernationReason.REQUESTED).get()
+            self._control(Control.HIBERNATE, HibernationReason.REQUESTED, blocking=True).get()
 
     async def ahibernate(self) -> None:
         """``hibernate`` for async code."""
@@ -306,19 +305,25 @@ class AgentRef(Generic[A]):
 
         Messages behind it meet a fresh agent. No error if there is nothing to remove.
         """
-        self._control(Control.DELETE).get()
+        self._control(Control.DELETE, blocking=True).get()
 
     async def adelete(self) -> None:
         """``delete`` for async code."""
         await self._control(Control.DELETE)
 
-    def _control(self, control: str, *args: Any) -> Reply[None]:
+    def _control(self, control: str, *args: Any, blocking: bool = False) -> Reply[None]:
         manager = self._manager
         reply: Reply[None] = Reply(manager)
         call = Call(self.address, control, args, {}, None, reply, self.deadline())
         reply.call = call
-        manager.deliver(self, call)
+        inline = blocking and self._storage_in_time() and not on_event_loop()
+        activation = manager.deliver(self, call, inline=inline)
+        if activation is not None:
+            activation.run_inline(call, storage=True)
         return reply
+
+    def _storage_in_time(self) -> bool:
+        return self._timeout is None or self._timeout >= self._manager.storage.timeout
 
     def touch(self) -> None:
         """Start the agent's idle clock anew. Nothing happens if it is asleep."""
@@ -349,6 +354,6 @@ class AgentRef(Generic[A]):
             waiting=activation.waiting,
             unsaved=not activation.settled,
             attached=attached,
-            rev=cast("int", activation.rev),
+            rev=activation.rev,
             error=activation.stalled,
         )

@@ -15,6 +15,7 @@ import platformdirs
 from torpor import detached
 from torpor.address import address_of
 from torpor.clock import Clock, SystemClock
+from torpor.eventloop import on_event_loop
 from torpor.events import AgentEvent
 from torpor.manager import InstanceManager
 from torpor.options import AgentOptions
@@ -234,7 +235,7 @@ class Runtime:
         ``StopError`` for what could not be saved or would not end. Twice is no error. On an
         event loop's thread use ``async with`` or ``await astop()``.
         """
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+        if on_event_loop():
             name = "runtime"
             raise BlockingCallError(name, "this thread runs an event loop; use await astop()")
         with self._stop_lock:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from torpor.calls import Call, Control, Reply
 from torpor.events import HibernationReason
-from torpor.storage.errors import CallTimeoutError, StopError, TorporError
+from torpor.storage.errors import BlockingCallError, StopError, TorporError
+from torpor.turn import current_turn
 
 if TYPE_CHECKING:
     from torpor.activation import Activation
@@ -25,8 +27,11 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
     async handlers cancelled; a handler that still runs has the state before its turn saved,
     and its own save is refused. Raises ``StopError`` for what is left.
     """
-    manager.stopping = True
     deadline = manager.clock.monotonic() + drain_timeout
+    if current_turn() is not None:
+        msg = "a runtime is not stopped inside one of its own turns"
+        raise BlockingCallError("runtime", msg)
+    manager.stopping = True
     if not _hibernate_all(manager, deadline):
         manager.refusing = "the runtime has stopped"
         manager.loops.cancel_all()
@@ -40,20 +45,17 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
 
 
 def _hibernate_all(manager: InstanceManager, deadline: float) -> bool:
-    """Return whether every agent left memory by ``deadline``."""
-    while manager.table:
-        rounds = [_send_hibernation(manager, a, deadline) for a in list(manager.table.values())]
-        for reply in rounds:
-            try:
+    """Return whether every agent left memory by ``deadline``; rounds that free none end it."""
+    before: list[Activation] = []
+    while (left := list(manager.table.values())) and left != before:
+        replies = [_send_hibernation(manager, activation, deadline) for activation in left]
+        for reply in replies:
+            with contextlib.suppress(TorporError):
                 reply.get()
-            except CallTimeoutError:
-                return not manager.table
-            except TorporError:
-                if manager.clock.monotonic() >= deadline:
-                    return False
         if manager.clock.monotonic() >= deadline:
-            return not manager.table
-    return True
+            break
+        before = left
+    return not manager.table
 
 
 def _send_hibernation(

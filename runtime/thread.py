@@ -7,6 +7,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+from torpor.eventloop import on_event_loop
 from torpor.storage import Entry, Storage, ThreadHead, ThreadWrite, codec
 from torpor.storage.errors import BlockingCallError
 from torpor.storage.records import new_id
@@ -246,7 +247,7 @@ class AgentThread:
         return max(start, min(self._trim or 0, self._rev()))
 
     def _require_thread(self) -> None:
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented for this use
+        if on_event_loop():
             detail = "reading the thread blocks; use await thread.atail(…) or aentries(…)"
             raise BlockingCallError(self._address, detail)
 

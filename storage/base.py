@@ -35,8 +35,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torpor.storage import codec
@@ -206,7 +208,7 @@ class Storage(ABC):
             else:
                 outcomes[change.id] = Rejected(error)
         if fitting:
-            for change, outcome in zip(fitting, self._commit(fitting), strict=True):
+            for change, outcome in zip(fitting, self._commit_storable(fitting), strict=True):
                 outcomes[change.id] = outcome
         return [outcomes[change.id] for change in changes]
 
@@ -231,7 +233,7 @@ class Storage(ABC):
             key=validate_key(key),
             expected_rev=expected_rev,
             put=put,
-            wake_at=wake_at,
+            wake_at=_moment(wake_at),
             at=time.time(),
         )
         return self._commit_one(change).rev
@@ -271,7 +273,7 @@ class Storage(ABC):
                 space=Space.THREADS,
                 expected_rev=expected_rev,
                 thread=write,
-                wake_at=wake_at,
+                wake_at=_moment(wake_at),
                 at=now,
             )
         )
@@ -284,19 +286,21 @@ class Storage(ABC):
         Returns the new head, None if there is no such thread.
         """
         self._require_standalone(thread_id)
-        stored = self._one(Space.THREADS, thread_id)
-        if stored is None:
-            return None
         write = ThreadWrite(id=thread_id, trim_before=before)
-        return self._commit_one(
-            Change(
+        while True:
+            stored = self._one(Space.THREADS, thread_id)
+            if stored is None:
+                return None
+            change = Change(
                 key=thread_id,
                 space=Space.THREADS,
+                expected_rev=stored.rev,
                 thread=write,
                 wake_at=stored.wake_at,
                 at=time.time(),
             )
-        ).thread
+            with suppress(ConflictError):  # appended to since it was read: wake_at may be new
+                return self._commit_one(change).thread
 
     def delete_thread(self, thread_id: str, *, expected_rev: int | None = None) -> None:
         """Remove a standalone thread and its entries. No error if there is none."""
@@ -348,7 +352,7 @@ class Storage(ABC):
             places = [(head.id, head.rev - 1) for _, head in pointers]
             for (i, head), newest in zip(pointers, self._read_entry_ids(places), strict=True):
                 if newest != head.last and head.start < head.rev:
-                    records[i] = self._thread_damage(head, newest)
+                    records[i] = self._read_again(keys[i], records[i], newest)
         return records
 
     def thread_head(self, thread_id: str) -> ThreadHead | None:
@@ -373,19 +377,25 @@ class Storage(ABC):
         ``after``: only entries with a greater ``seq``. ``tail``: only the last n. ``limit``: at
         most n, the oldest first. ``kinds`` filters before ``tail`` and ``limit`` count.
         """
-        head = self.thread_head(thread_id)
-        if head is None or head.rev == 0:
-            return None
-        start = head.start if after is None else max(after + 1, head.start)
-        entries = self.read_entries(
-            thread_id,
-            start,
-            head.rev,
-            kinds=kinds,
-            limit=limit if tail is None else tail,
-            newest=tail is not None,
-        )
-        return Thread(head=head, entries=tuple(entries))
+        while True:
+            head = self.thread_head(thread_id)
+            if head is None or head.rev == 0:
+                return None
+            start = head.start if after is None else max(after + 1, head.start)
+            try:
+                entries = self.read_entries(
+                    thread_id,
+                    start,
+                    head.rev,
+                    kinds=kinds,
+                    limit=limit if tail is None else tail,
+                    newest=tail is not None,
+                )
+            except CorruptRecordError:
+                if self.thread_head(thread_id) == head:
+                    raise
+                continue  # no damage: it was trimmed or deleted between the two readings
+            return Thread(head=head, entries=tuple(entries))
 
     def read_entries(  # noqa: PLR0913 - see _read_entries
         self,
@@ -403,6 +413,9 @@ class Storage(ABC):
         them raises ``CorruptRecordError``.
         """
         self._require_open()
+        if limit is not None and limit < 0:
+            msg = "limit and tail are at least 0"
+            raise ValueError(msg)
         if stop <= start or limit == 0:
             return ()
         entries = self._read_entries(
@@ -473,11 +486,26 @@ class Storage(ABC):
                 return RecordTooLargeError(change.key, size=size, limit=limit)
         return None
 
+    def _commit_storable(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        try:
+            return self._commit(changes)
+        except (TypeError, ValueError, RecursionError):
+            # Encoding everything beforehand would cost every commit what only this one needs.
+            refused = {change.id: found for change in changes if (found := _unstorable(change))}
+            if not refused:
+                raise
+            others = [change for change in changes if change.id not in refused]
+            outcomes = iter(self._commit(others) if others else ())
+            return [
+                Rejected(refused[change.id]) if change.id in refused else next(outcomes)
+                for change in changes
+            ]
+
     def _commit_one(self, change: Change) -> Saved:
         for attempt in retrying():
             with attempt:
                 [outcome] = self.commit([change])
-                return _saved(outcome)
+                return _saved(outcome, resent=attempt.retry_state.attempt_number > 1)
         raise AssertionError  # tenacity re-raises the last error
 
     def _one(self, space: Space, key: str) -> Record | None:
@@ -501,6 +529,15 @@ class Storage(ABC):
         if self._owner(thread_id) is not None:
             raise OwnedThreadError(thread_id, "owned by an agent; send that agent a message")
 
+    def _read_again(
+        self, key: str, record: Record | StorageError | None, newest: str | None
+    ) -> Record | StorageError | None:
+        """Return the damage of a record whose thread's newest entry is ``newest``, if it is."""
+        [again] = self._read(Space.CHECKPOINTS, [key])
+        if again != record or not isinstance(again, Record) or again.thread is None:
+            return self.read([key])[0]  # it was written between the two readings
+        return self._thread_damage(again.thread, newest)
+
     def _thread_damage(self, head: ThreadHead, newest: str | None) -> StorageError:
         if newest is None and not self._read_entries(
             head.id, 0, head.rev, kinds=None, limit=1, newest=True
@@ -521,6 +558,22 @@ class Storage(ABC):
         return Page(items=items, cursor=_encode_cursor(items[-1].key) if more else None)
 
 
+def _unstorable(change: Change) -> StorageError | None:
+    """Return why ``change`` has no JSON form in UTF-8, None if it has one."""
+    documents = [change.put.data] if change.put else []
+    try:
+        if change.thread:
+            documents += map(codec.encode_entry, change.thread.entries)
+            codec.dumps(change.thread.metadata, "metadata")
+        for document in documents:
+            document.encode()
+    except (TypeError, ValueError, RecursionError, UnserializableError) as error:
+        refusal = StorageError(f"{change.key!r} cannot be stored: {error}")
+        refusal.__cause__ = error
+        return refusal
+    return None
+
+
 def _entry(value: Entry | Mapping[str, Any], now: float) -> Entry:
     given = value if isinstance(value, Entry) else None
     fields = {} if given else dict(value)  # type: ignore[arg-type]
@@ -539,6 +592,13 @@ def _entry(value: Entry | Mapping[str, Any], now: float) -> Entry:
     return entry
 
 
+def _moment(wake_at: float | None) -> float | None:
+    if wake_at is not None and not math.isfinite(wake_at):
+        msg = f"wake_at is a time in seconds, not {wake_at}"
+        raise ValueError(msg)
+    return wake_at
+
+
 def _checkpoint(record: Record) -> Checkpoint:
     assert record.data is not None
     return Checkpoint(
@@ -553,9 +613,14 @@ def _checkpoint(record: Record) -> Checkpoint:
     )
 
 
-def _saved(outcome: Outcome) -> Saved:
+def _saved(outcome: Outcome, *, resent: bool) -> Saved:
     if isinstance(outcome, Conflict):
-        raise ConflictError(outcome.key, expected=outcome.expected, found=outcome.found)
+        raise ConflictError(
+            outcome.key,
+            expected=outcome.expected,
+            found=outcome.found,
+            outcome="unknown" if resent else "not_applied",
+        )
     if isinstance(outcome, Rejected):
         raise outcome.error
     return outcome
@@ -569,7 +634,7 @@ def _decode_cursor(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError) as error:
         msg = f"not a cursor of this storage: {cursor!r}"
         raise ValueError(msg) from error

@@ -73,7 +73,7 @@ def record_checksum(record: Record, head: str | None) -> int:
         "1" if record.deleted else "0",
         record.kind,
         str(record.version),
-        repr(record.wake_at),
+        repr(None if record.wake_at is None else float(record.wake_at)),
         head or "",
         record.data or "",
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torpor.storage.base import Storage
-from torpor.storage.errors import StorageError, StorageUnavailableError
+from torpor.storage.errors import ConfigurationError, StorageError, StorageUnavailableError
 from torpor.storage.file_commit import Committer
 from torpor.storage.file_due import DueIndex
 from torpor.storage.file_io import DurableFiles, translated_errors
@@ -14,13 +17,13 @@ from torpor.storage.file_layout import STRIPES, Layout, hash_of
 from torpor.storage.file_lock import FileLocks
 from torpor.storage.file_log import EntryLog
 from torpor.storage.file_records import RecordReader
-from torpor.storage.file_urls import parse_url
+from torpor.storage.file_url import parse_url
 from torpor.storage.file_vacuum import Vacuum
 from torpor.storage.records import Due, Record, Space
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from torpor.storage.records import Change, Entry, Outcome
 
@@ -55,8 +58,12 @@ class FileStorage(Storage):
         self, path: str | os.PathLike[str], *, fsync: bool = True, timeout: float = 5.0
     ) -> None:
         super().__init__()
+        if not 0 < timeout <= threading.TIMEOUT_MAX:
+            msg = f"timeout is a number of seconds above 0, not {timeout!r}"
+            raise ConfigurationError(msg)
+        self.path = Path(path).absolute()
         self.timeout = timeout
-        self._layout = Layout(Path(path).absolute())
+        self._layout = Layout(self.path)
         self._locks = FileLocks(self._layout.locks, STRIPES, timeout=timeout)
         self._records = RecordReader(self._layout)
         self._due = DueIndex(self._layout.due)
@@ -78,6 +85,8 @@ class FileStorage(Storage):
         )
         with translated_errors():
             self._layout.prepare(files)
+        with suppress(OSError):  # a store that may only be read is of use too
+            files.remove_abandoned()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -103,4 +112,60 @@ class FileStorage(Storage):
 
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         with translated_errors():
-            return [self._log(thread_id).id_at(seq) for thread_id, seq in places]
+            return [self._read_entry_id(thread_id, seq) for thread_id, seq in places]
+
+    def _read_entry_id(self, thread_id: str, seq: int) -> str | None:
+        try:
+            return self._log(thread_id).id_at(seq)
+        except FileNotFoundError:
+            self._layout.require_store()
+            return None
+
+    def _read_entries(  # noqa: PLR0913 - see Storage
+        self,
+        thread_id: str,
+        start: int,
+        stop: int,
+        *,
+        kinds: Collection[str] | None,
+        limit: int | None,
+        newest: bool,
+    ) -> Sequence[Entry]:
+        with translated_errors():
+            try:
+                return self._log(thread_id).read(
+                    start, stop, kinds=kinds, limit=limit, newest=newest
+                )
+            except FileNotFoundError:
+                self._layout.require_store()
+                return ()
+
+    def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        with translated_errors():
+            return self._committer.commit(changes)
+
+    def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
+        with translated_errors():
+            return list(islice(self._records.listing(space, prefix, after), limit))
+
+    def _list_due(self, before: float, limit: int) -> Sequence[Due]:
+        with translated_errors():
+            self._layout.require_store()
+            return sorted(islice(self._due_records(before), limit), key=lambda item: item.wake_at)
+
+    def _due_records(self, before: float) -> Iterator[Due]:
+        seen: set[tuple[Space, str]] = set()
+        for hint in self._due.until(before):
+            record = self._records.live(hint.space, hint.name)
+            if record is None or record.wake_at is None or record.wake_at > before:
+                continue  # a hint that came early, or outlived its time
+            if (hint.space, record.key) not in seen:
+                seen.add((hint.space, record.key))
+                yield Due(hint.space, record.key, record.wake_at)
+
+    def _vacuum(self, before: float) -> int:
+        with translated_errors():
+            return self._vacuumer.run(before)
+
+    def _log(self, thread_id: str) -> EntryLog:
+        return EntryLog(self._layout.log(hash_of(thread_id)), thread_id)

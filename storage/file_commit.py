@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torpor.storage import file_documents as documents
@@ -22,7 +22,7 @@ from torpor.storage.plan import Write, plan
 from torpor.storage.records import Rejected, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from torpor.storage.file_due import DueIndex
     from torpor.storage.file_io import DurableFiles
@@ -102,43 +102,64 @@ class Committer:
             stored = None
         decision = plan(change, stored)
         if isinstance(decision, Write):
-            return _Step(change, place, stored, decision, documents.encode(decision.record))
+            return self._encode(_Step(change, place, stored, decision))
         if stored is not None and stored.change_id == change.id:
             # The commit that wrote it may have failed while it forced its name to the disk.
             self._files.sync([self._layout.record(*place).parent])
         return decision
 
+    def _encode(self, step: _Step) -> _Step:
+        write = step.write
+        try:
+            return replace(
+                step,
+                document=documents.encode(write.record),
+                lines=self._log(step).lines_of(write.entries) if write.entries else b"",
+            )
+        except (TypeError, ValueError, RecursionError) as error:
+            msg = f"{step.change.key!r} has no JSON form: {error}"
+            raise StorageError(msg) from error
+
     # -- 2: append ----------------------------------------------------------------------------
 
     def _append_all(self, steps: list[_Step], outcomes: dict[str, Outcome]) -> list[_Step]:
-        beginning = [step for step in steps if step.begins_thread]
-        for step in beginning:
-            with _rejecting(step.change, outcomes):
-                self._begin_thread(step)
-        steps = _accepted(steps, outcomes)
-        appending = [step for step in steps if step.write.entries]
+        self._make_folders(steps, outcomes)
+        appending = [step for step in _accepted(steps, outcomes) if step.lines]
         for step in appending:
             with _rejecting(step.change, outcomes):
-                self._log(step).append(step.covered, step.write.entries)
+                self._log(step).append(step.covered, step.lines)
         appended = _accepted(appending, outcomes)
         self._files.sync(self._layout.log(step.thread_name) for step in appended)
         self._files.sync(
             self._layout.threads / step.thread_name for step in appended if step.covered is None
         )
-        if beginning:
-            self._files.sync([self._layout.threads])
         return _accepted(steps, outcomes)
 
-    def _begin_thread(self, step: _Step) -> None:
-        """Make the thread's folder. An owned one says whose it is before anything is in it."""
-        place = self._layout.record(Space.THREADS, step.thread_name)
-        place.parent.mkdir(exist_ok=True)
-        if step.change.space is Space.CHECKPOINTS:
-            owned = OwnedThread(step.head.id, step.change.key)
-            taken = self._records.record(Space.THREADS, step.thread_name, owned.thread_id)
-            if taken is not None:
-                raise ThreadMismatchError(owned.thread_id, "there is a standalone thread of this id")
-            self._files.publish({place: documents.encode_owned(owned)})
+    def _make_folders(self, steps: Sequence[_Step], outcomes: dict[str, Outcome]) -> None:
+        """Make the folders of new threads. An owned one says whose it is before it has entries."""
+        beginning = [step for step in steps if step.begins_thread]
+        for step in beginning:
+            with _rejecting(step.change, outcomes):
+                self._make_folder(step)
+        self._files.publish(
+            {
+                self._layout.record(Space.THREADS, step.thread_name): documents.encode_owned(
+                    OwnedThread(step.head.id, step.change.key)
+                )
+                for step in _accepted(beginning, outcomes)
+                if step.change.space is Space.CHECKPOINTS
+            }
+        )
+        if beginning:
+            self._files.sync([self._layout.threads])
+
+    def _make_folder(self, step: _Step) -> None:
+        thread_id = step.head.id
+        (self._layout.threads / step.thread_name).mkdir(exist_ok=True)
+        if step.change.space is Space.CHECKPOINTS and self._records.record(
+            Space.THREADS, step.thread_name, thread_id
+        ):
+            raise ThreadMismatchError(thread_id, "a standalone thread has this id")
 
     # -- 3 and 5: hints and leftovers ---------------------------------------------------------
 
@@ -169,7 +190,8 @@ class _Step:
     place: tuple[Space, str]
     stored: Record | None
     write: Write
-    document: bytes
+    document: bytes = b""
+    lines: bytes = b""
 
     @property
     def head(self) -> ThreadHead:
@@ -212,7 +234,7 @@ def _accepted(steps: Iterable[_Step], outcomes: dict[str, Outcome]) -> list[_Ste
 
 
 @contextmanager
-def _rejecting(change: Change, outcomes: dict[str, Outcome]) -> Iterator[None]:
+def _rejecting(change: Change, outcomes: dict[str, Outcome]) -> Generator[None]:
     """Reject the change if the block meets an error that is its own and will not pass."""
     try:
         with translated_errors():

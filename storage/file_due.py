@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from torpor.storage.file_io import names_in
 from torpor.storage.records import Space
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class DueIndex:
         """Return all hints of times up to ``before``, earliest first."""
         limit = _stamp(before)
         hints: list[DueHint] = []
-        for file_name in os.listdir(self.folder):
+        for file_name in names_in(self.folder):
             match = _FILE_NAME.fullmatch(file_name)
             if match and match[1] <= limit:
                 hints.append(DueHint(match[1], Space(match[2]), match[3]))

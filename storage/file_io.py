@@ -12,10 +12,10 @@ from torpor.storage.errors import StorageError, StorageFullError, StorageUnavail
 from torpor.storage.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["PARTIAL_SUFFIX", "DurableFiles", "translated_errors", "write_fully"]
+__all__ = ["PARTIAL_SUFFIX", "DurableFiles", "names_in", "translated_errors", "write_fully"]
 
 PARTIAL_SUFFIX = ".partial"
 _ABANDONED_SECONDS = 3600.0  # no writer is at one file for so long
@@ -43,7 +43,7 @@ _TRANSIENT = frozenset(
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translated_errors() -> Generator[None]:
     """Turn an ``OSError`` of the block into the ``StorageError`` that says what to do about it.
 
     ``StorageFullError`` when there is no room, ``StorageUnavailableError`` for what may pass,
@@ -72,6 +72,11 @@ def write_fully(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, in no order."""
+    return os.listdir(folder)  # noqa: PTH208 - no Path for each of what may be a million names
 
 
 class DurableFiles:
@@ -133,14 +138,14 @@ class DurableFiles:
 
         A writer that was only asleep finds its file gone, fails, and is sent again.
         """
-        for name in os.listdir(self._workshop):
+        for name in names_in(self._workshop):
             path = self._workshop / name
             with suppress(FileNotFoundError):  # another process tidies too
                 if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
                     path.unlink()
 
     @contextmanager
-    def _partials(self, targets: Iterable[Path]) -> Iterator[list[Path]]:
+    def _partials(self, targets: Iterable[Path]) -> Generator[list[Path]]:
         partials = [self._workshop / f"{new_id()}{PARTIAL_SUFFIX}" for _ in targets]
         try:
             yield partials

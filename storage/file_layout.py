@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from torpor.storage.errors import ConfigurationError, SchemaVersionError, StorageUnavailableError
-from torpor.storage.file_io import PARTIAL_SUFFIX
+from torpor.storage.file_io import PARTIAL_SUFFIX, names_in
 from torpor.storage.records import Space
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ class Layout:
     def names(self, space: Space) -> list[str]:
         """Return the hashes of all records that may exist, in no order."""
         if space is Space.CHECKPOINTS:
-            names = [name.removesuffix(".json") for name in os.listdir(self.checkpoints)]
+            names = [name.removesuffix(".json") for name in names_in(self.checkpoints)]
         else:
-            names = os.listdir(self.threads)
+            names = names_in(self.threads)
         return [name for name in names if _HASH.fullmatch(name)]
 
     def log(self, thread_name: str) -> Path:
@@ -86,9 +85,11 @@ class Layout:
         Called before anything is said to be missing: an unmounted disk must not look like a
         store without records.
         """
-        if not self._store_file.exists():
+        try:
+            self._store_file.stat()
+        except FileNotFoundError as error:
             msg = f"the store is gone: no {self._store_file}"
-            raise StorageUnavailableError(msg)
+            raise StorageUnavailableError(msg) from error
 
     def prepare(self, files: DurableFiles) -> None:
         """Make a new store, or check that this Torpor can use the one that is there.
@@ -105,16 +106,20 @@ class Layout:
             self.workshop.mkdir(parents=True, exist_ok=True)
             document = {"format": _FORMAT, "version": FORMAT_VERSION}
             files.publish({self._store_file: json.dumps(document, indent=2).encode() + b"\n"})
-        for folder in (self.checkpoints, self.threads, self.due, self.locks, self.workshop):
+            files.sync([self.root.parent])
+        folders = (self.checkpoints, self.threads, self.due, self.locks, self.workshop)
+        missing = [folder for folder in folders if not folder.is_dir()]
+        for folder in missing:
             folder.mkdir(exist_ok=True)
-        files.sync([self.root, self.root.parent])
+        if missing:
+            files.sync([self.root])
 
     def _holds_something_else(self) -> bool:
         if not self.root.exists():
             return False
-        names = set(os.listdir(self.root))
+        names = set(names_in(self.root))
         if self.workshop.is_dir() and all(
-            name.endswith(PARTIAL_SUFFIX) for name in os.listdir(self.workshop)
+            name.endswith(PARTIAL_SUFFIX) for name in names_in(self.workshop)
         ):
             names.discard("tmp")  # another process is making this store, or died doing so
         return bool(names)

@@ -16,7 +16,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
 __all__ = ["FileLocks"]
@@ -57,7 +57,7 @@ class FileLocks:
         self._start_afresh()
 
     @contextmanager
-    def hold(self, names: Iterable[str]) -> Iterator[None]:
+    def hold(self, names: Iterable[str]) -> Generator[None]:
         """Hold the locks of ``names`` for the block, taken in order of name.
 
         Raises ``StorageUnavailableError`` if they cannot all be had within the timeout.
@@ -69,7 +69,7 @@ class FileLocks:
             yield
 
     @contextmanager
-    def _hold_one(self, name: str, deadline: float) -> Iterator[None]:
+    def _hold_one(self, name: str, deadline: float) -> Generator[None]:
         mutex = self._mutexes[name]
         if not mutex.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise self._busy(name)

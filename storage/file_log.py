@@ -31,7 +31,6 @@ __all__ = ["EntryLog"]
 
 _FIRST_STEP = 4096
 _LINE = re.compile(rb'\{"seq":(\d{1,19}),"checksum":(\d{1,10}),"entry":(.*)\}\n', re.DOTALL)
-_SEQ = re.compile(rb'\{"seq":(\d{1,19}),')
 
 
 class EntryLog:
@@ -98,16 +97,49 @@ class EntryLog:
             raise CorruptRecordError(self._thread_id, f"entries {expected} to {found - 1} are gone")
 
     def _sound(self, file: BinaryIO, start: int, stop: int) -> Iterator[Entry]:
-        file.seek(_place_of(file, start))
+        """Yield the entries from ``start`` on that are whole; damaged lines are passed over."""
+        file.seek(self._place_of(file, start))
         for line in file:
-            entry = self._decode(line)
-            if entry is None:
+            found = self._decode(line)
+            if found is None:
                 continue
-            if entry.seq >= stop:
+            seq, document = found
+            if seq >= stop:
                 return
-            yield entry
+            yield codec.decode_entry(document, seq, self._thread_id)
 
-    def _decode(self, line: bytes) -> Entry | None:
+    def _place_of(self, file: BinaryIO, seq: int) -> int:
+        """Return where the first entry begins that is not before ``seq``; the size if none is."""
+        size = file.seek(0, os.SEEK_END)
+        low, high, step = 0, size, _FIRST_STEP
+        while step < size:
+            found = self._first_from(file, size - step)
+            if found is not None and found[0] < seq:
+                low = found[1] + 1
+                break
+            high = size - step
+            step *= 2
+        while low < high:
+            middle = (low + high) // 2
+            found = self._first_from(file, middle)
+            if found is not None and found[0] < seq:
+                low = found[1] + 1
+            else:
+                high = middle
+        found = self._first_from(file, low)
+        return size if found is None else found[1]
+
+    def _first_from(self, file: BinaryIO, offset: int) -> tuple[int, int] | None:
+        """Return seq and place of the first whole line that begins at ``offset`` or later."""
+        file.seek(max(offset - 1, 0))
+        if offset > 0:
+            file.readline()
+        while line := file.readline():
+            if (found := self._decode(line)) is not None:
+                return found[0], file.tell() - len(line)
+        return None
+
+    def _decode(self, line: bytes) -> tuple[int, str] | None:
         match = _LINE.fullmatch(line)
         if match is None:
             return None
@@ -116,26 +148,28 @@ class EntryLog:
             document = match[3].decode()
         except UnicodeDecodeError:
             return None
-        if codec.entry_checksum(self._thread_id, seq, document) != int(match[2]):
-            return None
-        return codec.decode_entry(document, seq, self._thread_id)
+        sound = codec.entry_checksum(self._thread_id, seq, document) == int(match[2])
+        return (seq, document) if sound else None
 
     # -- writing ------------------------------------------------------------------------------
 
-    def append(self, head: ThreadHead | None, entries: Sequence[Entry]) -> None:
-        """Write ``entries`` behind those that ``head`` covers, in place of whatever is there.
+    def lines_of(self, entries: Sequence[Entry]) -> bytes:
+        """Return the lines to append for ``entries``."""
+        return b"".join(map(self._encode, entries))
 
-        ``head`` is the stored one, None if there is none yet. Not forced to the disk. If the
+    def append(self, head: ThreadHead | None, lines: bytes) -> None:
+        """Write ``lines`` behind those that ``head`` covers, in place of whatever is there.
+
+        ``head`` is the stored one, None if it covers nothing. Not forced to the disk. If the
         newest entry that it covers is not in its place, nothing is written: raises
         ``MissingThreadError`` or ``ThreadMismatchError``.
         """
-        content = b"".join(map(self._encode, entries))
-        end = self._end(head)
+        end = 0 if head is None else self._end(head)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, end, os.SEEK_SET)
-            write_fully(descriptor, content)
+            write_fully(descriptor, lines)
         finally:
             os.close(descriptor)
 
@@ -149,10 +183,10 @@ class EntryLog:
             self._path.unlink(missing_ok=True)
             return
         with self._path.open("rb") as file:
-            unused = _place_of(file, head.start)
-            oldest = _line_from(file, unused)
+            unused = self._place_of(file, head.start)
+            oldest = self._first_from(file, unused)
             size = file.seek(0, os.SEEK_END)
-        if oldest == (unused, head.start) and unused >= size - unused:
+        if oldest == (head.start, unused) and unused >= size - unused:
             files.publish_end(self._path, unused)
 
     def _encode(self, entry: Entry) -> bytes:
@@ -160,56 +194,16 @@ class EntryLog:
         checksum = codec.entry_checksum(self._thread_id, entry.seq, document)
         return f'{{"seq":{entry.seq},"checksum":{checksum},"entry":{document}}}\n'.encode()
 
-    def _end(self, head: ThreadHead | None) -> int:
-        if head is None or head.start == head.rev:
-            return 0
+    def _end(self, head: ThreadHead) -> int:
         try:
             with self._path.open("rb") as file:
                 newest = next(self._sound(file, head.rev - 1, head.rev), None)
                 end = file.tell()
         except FileNotFoundError as error:
-            raise MissingThreadError(
-                self._thread_id, f"no entries, {head.rev} expected"
-            ) from error
+            raise MissingThreadError(self._thread_id, f"no entries, {head.rev} expected") from error
         if newest is None or newest.id != head.last:
             found = None if newest is None else newest.id
             raise ThreadMismatchError(
                 self._thread_id, f"entry {head.rev - 1} is {found!r}, its head says {head.last!r}"
             )
         return end
-
-
-def _place_of(file: BinaryIO, seq: int) -> int:
-    """Return the offset of the first line whose seq is not below ``seq``; the size if none is.
-
-    Illegible lines are passed over.
-    """
-    size = file.seek(0, os.SEEK_END)
-    low, high, step = 0, size, _FIRST_STEP
-    while step < size:
-        line = _line_from(file, size - step)
-        if line is not None and line[1] < seq:
-            low = line[0] + 1
-            break
-        high = size - step
-        step *= 2
-    while low < high:
-        middle = (low + high) // 2
-        line = _line_from(file, middle)
-        if line is not None and line[1] < seq:
-            low = line[0] + 1
-        else:
-            high = middle
-    line = _line_from(file, low)
-    return size if line is None else line[0]
-
-
-def _line_from(file: BinaryIO, offset: int) -> tuple[int, int] | None:
-    """Return offset and seq of the first legible line that starts at ``offset`` or later."""
-    file.seek(max(offset - 1, 0))
-    if offset > 0:
-        file.readline()
-    while line := file.readline():
-        if match := _SEQ.match(line):
-            return file.tell() - len(line), int(match[1])
-    return None

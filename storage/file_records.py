@@ -56,7 +56,9 @@ class RecordReader:
     def is_owned(self, thread: OwnedThread) -> bool:
         """Return whether the owner's record still points at this thread."""
         owner = self.record(Space.CHECKPOINTS, hash_of(thread.owner), thread.owner)
-        return owner is not None and owner.thread is not None and owner.thread.id == thread.thread_id
+        return (
+            owner is not None and owner.thread is not None and owner.thread.id == thread.thread_id
+        )
 
     def listing(self, space: Space, prefix: str, after: str | None) -> Iterator[Record]:
         """Yield live records by key from ``after`` on, in order of code points."""

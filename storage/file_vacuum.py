@@ -47,8 +47,7 @@ class Vacuum:
     def run(self, before: float) -> int:
         """Remove tombstones with ``updated_at < before`` and all leftovers; count tombstones."""
         removed = sum(
-            self._sweep_checkpoint(name, before)
-            for name in self._layout.names(Space.CHECKPOINTS)
+            self._sweep_checkpoint(name, before) for name in self._layout.names(Space.CHECKPOINTS)
         )
         removed += sum(
             self.sweep_thread(name, before) for name in self._layout.names(Space.THREADS)

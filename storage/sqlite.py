@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 from urllib.parse import parse_qsl, unquote
 
-from torpor.storage import codec
 from torpor.storage import sqlite_statements as sql
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
-from torpor.storage.plan import Write, plan
 from torpor.storage.records import Due, Record, Rejected, Space
-from torpor.storage.sqlite_file import DatabaseFile
+from torpor.storage.sqlite_commit import apply_changes
+from torpor.storage.sqlite_file import DatabaseFile, Synchronous
+from torpor.storage.sqlite_rows import (
+    as_json,
+    entry_of_text,
+    listed_record,
+    real,
+    record_of_row,
+    record_of_text,
+)
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Sequence
 
     from torpor.storage.records import Change, Entry, Outcome
-    from torpor.storage.sqlite_file import Synchronous
 
 __all__ = ["SQLiteStorage"]
 
@@ -32,14 +37,34 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
     "page_size": int,
     "max_bytes": int,
 }
+_PAGE_SIZES = {2**power for power in range(9, 17)}
+
 _ENTRIES_AT_ONCE = 1000
-_WHOLE_THREAD = 2**63 - 1
 _AFTER_ALL = "\U0010ffff" * 150  # behind a prefix: not before any key that begins with it
-_BROKEN_ROW = (ValueError, TypeError, CorruptRecordError)
+# What one change among many cannot be written for.
+_UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError, sqlite3.DataError)
+_BROKEN = (ValueError, TypeError, CorruptRecordError)
 
 
 class SQLiteStorage(Storage):
-    """One file in WAL mode."""
+    """Everything in one SQLite file, with a write-ahead log (``-wal``) beside it while in use.
+
+    ``synchronous`` says what a saved change survives. ``"full"``: the end of the process, of
+    the operating system, and of power, if the disk keeps what it reported as written; each
+    commit costs one sync, however many changes it holds. ``"normal"``: the end of the process;
+    with the system or the power the last commits may go, each of them whole. ``"off"``: the
+    same, but loss of power may destroy the file.
+
+    ``busy_timeout``: seconds to wait for writers of this and other processes, then
+    ``StorageUnavailableError``. ``page_size``: bytes, a power of two from 512 to 65536, of a
+    new file; 8192 keeps an agent of 0.9 KB in 1.1 KB. ``max_bytes``: largest size of the file,
+    beyond which saving is a ``StorageFullError``.
+
+    Many processes may use one file, on one machine: not over a network file system. The log
+    is moved into the file every 1000 pages and kept below 64 MiB, unless another process reads
+    all the time. ``vacuum`` leaves free space inside the file, for new records. Listings are
+    ordered by key and leave out ``data``. A thread is not read in one snapshot.
+    """
 
     name: ClassVar[str] = "sqlite"
 
@@ -52,9 +77,20 @@ class SQLiteStorage(Storage):
         page_size: int = 8192,
         max_bytes: int | None = None,
     ) -> None:
+        """Open the file, or create it with its folders.
+
+        Raises ``ConfigurationError`` for an option that cannot be and for a file that is not
+        Torpor's, ``SchemaVersionError`` for one that a newer Torpor wrote; both stay unchanged.
+        """
         super().__init__()
         if str(path) in {"", ":memory:"}:
             msg = "a SQLite storage is a file; for one in memory use MemoryStorage, 'memory:'"
+            raise ConfigurationError(msg)
+        if synchronous not in get_args(Synchronous):
+            msg = f"synchronous is 'full', 'normal' or 'off', not {synchronous!r}"
+            raise ConfigurationError(msg)
+        if page_size not in _PAGE_SIZES:
+            msg = f"page_size is a power of two from 512 to 65536, not {page_size}"
             raise ConfigurationError(msg)
         self.timeout = busy_timeout
         self._file = DatabaseFile(
@@ -69,19 +105,22 @@ class SQLiteStorage(Storage):
     def from_url(cls, url: str, **options: Any) -> Self:
         """Open ``sqlite:///relative/path`` or ``sqlite:////absolute/path``, percent-encoded.
 
-        Options may stand in the URL too, ``?synchronous=normal&busy_timeout=2``; ``options``
+        Options may stand in the URL too: ``?synchronous=normal&busy_timeout=2``; ``options``
         win.
         """
         place, _, query = url.partition("?")
         if not place.startswith("sqlite:///"):
             msg = f"{url!r} names no file: write sqlite:///path, or use MemoryStorage, 'memory:'"
             raise ConfigurationError(msg)
+        in_url = dict(parse_qsl(query, keep_blank_values=True))
+        unknown = sorted((in_url.keys() | options.keys()) - _OPTIONS.keys())
+        if unknown:
+            msg = f"{url!r}: no option {', '.join(unknown)}; there are {', '.join(_OPTIONS)}"
+            raise ConfigurationError(msg)
         try:
-            given = {name: _OPTIONS[name](value) for name, value in parse_qsl(query)}
-            if not options.keys() <= _OPTIONS.keys():
-                raise KeyError(*options.keys() - _OPTIONS.keys())
-        except (KeyError, ValueError) as error:
-            msg = f"{url!r}: SQLite storage has the options {', '.join(_OPTIONS)}; not {error}"
+            given = {name: _OPTIONS[name](value) for name, value in in_url.items()}
+        except ValueError as error:
+            msg = f"{url!r}: {error}"
             raise ConfigurationError(msg) from error
         return cls(unquote(place.removeprefix("sqlite:///")), **{**given, **options})
 
@@ -96,23 +135,28 @@ class SQLiteStorage(Storage):
             return [self._read_one(space, keys[0])]
         found: list[Record | StorageError | None] = [None] * len(keys)
         broken = False
-        for row in self._fetch_text(sql.read_records(space), (_json(keys),)).split(sql.ROW):
-            if not row:
-                continue
+        try:
+            rows = self._fetch_text(sql.read_records(space), (as_json(keys),))
+        except (CorruptRecordError, sqlite3.DataError):
+            rows, broken = "", True
+        for row in rows.split(sql.ROW) if rows else ():
             try:
                 index, *fields = row.split(sql.FIELD)
-                found[int(index)] = _record_of_text(keys[int(index)], fields)
-            except (*_BROKEN_ROW, IndexError):
+                place = int(index)
+                found[place] = record_of_text(keys[place], fields)
+            except (*_BROKEN, IndexError):
                 broken = True
         if broken:
-            for i, key in enumerate(keys):
-                found[i] = found[i] or self._read_one(space, key)
+            return [
+                record or self._read_one(space, key)
+                for key, record in zip(keys, found, strict=True)
+            ]
         return found
 
     def _read_one(self, space: Space, key: str) -> Record | StorageError | None:
         try:
             row = self._file.fetch(sql.read_record(space), (key,))
-            return None if row is None else _record_of_row(key, row)
+            return None if row is None else record_of_row(row)
         except CorruptRecordError as error:
             return CorruptRecordError(key, error.detail)
 
@@ -123,7 +167,7 @@ class SQLiteStorage(Storage):
 
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         ids: list[str | None] = [None] * len(places)
-        for index, entry_id in json.loads(self._fetch_text(sql.ENTRY_IDS, (_json(places),))):
+        for index, entry_id in json.loads(self._fetch_text(sql.ENTRY_IDS, (as_json(places),))):
             ids[index] = entry_id
         return ids
 
@@ -138,71 +182,68 @@ class SQLiteStorage(Storage):
         newest: bool,
     ) -> Sequence[Entry]:
         statement = sql.read_entries(of_kinds=kinds is not None, newest=newest)
-        wanted = stop - start if limit is None else limit
+        missing = stop - start if limit is None else limit
+        at_once = _ENTRIES_AT_ONCE
         entries: list[Entry] = []
-        while wanted > 0:
-            count = min(wanted, _ENTRIES_AT_ONCE)
-            text = self._fetch_text(
-                statement,
-                {
-                    "thread": thread_id,
-                    "start": start,
-                    "stop": stop,
-                    "limit": count,
-                    "kinds": _json(sorted(kinds or ())),
-                },
-            )
-            page = [_entry_of_text(thread_id, row) for row in text.split(sql.ROW) if row]
+        while missing > 0:
+            parameters = {
+                "thread": thread_id,
+                "start": start,
+                "stop": stop,
+                "kinds": as_json(list(kinds or ())),
+                "limit": min(missing, at_once),
+            }
+            try:
+                text = self._fetch_text(statement, parameters)
+            except sqlite3.DataError:  # together they are larger than a value may be
+                if at_once == 1:
+                    raise
+                at_once = max(1, at_once // 8)
+                continue
+            page = [entry_of_text(thread_id, row) for row in text.split(sql.ROW)] if text else []
             entries += page
-            if len(page) < count:
+            missing -= len(page)
+            if len(page) < parameters["limit"]:
                 break
-            wanted -= count
             if newest:
                 stop = page[-1].seq
             else:
                 start = page[-1].seq + 1
-        if newest:
-            entries.reverse()
-        return entries
+        return entries[::-1] if newest else entries
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         begin = prefix if after is None else max(prefix, after + "\0")
         records: list[Record] = []
         while len(records) < limit:
             count = limit - len(records)
-            text = self._fetch_text(
-                sql.list_records(space),
-                (begin.encode("utf-8", "surrogateescape"), prefix + _AFTER_ALL, count),
-            )
+            first = begin.encode("utf-8", "surrogateescape")
+            text = self._fetch_text(sql.list_records(space), (first, prefix + _AFTER_ALL, count))
             rows = json.loads(text)
-            for row in rows:
-                try:
-                    records.append(_listed_record(row))
-                except _BROKEN_ROW:
-                    continue
+            found = (self._listed(space, row) for row in rows)
+            records += (record for record in found if isinstance(record, Record))
             if len(rows) < count:
                 break
             begin = rows[-1][0] + "\0"
         return records
 
+    def _listed(self, space: Space, row: Sequence[Any]) -> Record | StorageError | None:
+        try:
+            return listed_record(row)
+        except _BROKEN:
+            return self._read_one(space, row[0])
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
-        text = self._fetch_text(sql.LIST_DUE, {"before": before, "limit": limit})
-        return [Due(Space(space), key, float(wake)) for space, key, wake in json.loads(text)]
+        rows = json.loads(self._fetch_text(sql.LIST_DUE, {"before": before, "limit": limit}))
+        return [Due(Space(space), key, float(wake_at)) for space, key, wake_at in rows]
 
     # -- writing ------------------------------------------------------------------------------
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         try:
-            return self._file.write(lambda connection: _apply(connection, changes))
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            refusal: StorageError = StorageError(f"{changes[0].key!r} cannot be stored: {error}")
-            refusal.__cause__ = error
-        except CorruptRecordError as error:
-            refusal = CorruptRecordError(changes[0].key, error.detail)
-            refusal.__cause__ = error
-        # One change of them cannot be written: find it, and write the others.
-        if len(changes) == 1:
-            return [Rejected(refusal)]
+            return self._file.write(lambda connection: apply_changes(connection, changes))
+        except (*_UNSTORABLE, CorruptRecordError) as error:
+            if len(changes) == 1:
+                return [Rejected(_refusal(changes[0].key, error))]
         return [outcome for change in changes for outcome in self._commit([change])]
 
     def _vacuum(self, before: float) -> int:
@@ -216,194 +257,11 @@ class SQLiteStorage(Storage):
         self._file.close()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-# -- one transaction ------------------------------------------------------------------------------
-
-
-def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    records: dict[Space, list[tuple[Any, ...]]] = {}
-    entries: list[tuple[Any, ...]] = []
-    doomed: list[tuple[str, int]] = []
-    stored = _stored(connection, changes)
-    for change, current in zip(changes, stored, strict=True):
-        if isinstance(current, CorruptRecordError):
-            outcomes.append(Rejected(current))
-            continue
-        decision = plan(change, current)
-        if not isinstance(decision, Write):
-            outcomes.append(decision)
-            continue
-        outcomes.append(decision.outcome)
-        record = decision.record
-        records.setdefault(change.space, []).append(_row_of_record(record))
-        if decision.drop_thread is not None:
-            doomed.append((decision.drop_thread, _WHOLE_THREAD))
-        if record.thread is not None:
-            thread_id = record.thread.id
-            entries.extend(_row_of_entry(thread_id, entry) for entry in decision.entries)
-            if decision.trim_before is not None:
-                doomed.append((thread_id, decision.trim_before))
-    for space, rows in records.items():
-        _insert(connection, lambda size, space=space: sql.upsert(space, size), rows)
-    if entries:
-        _insert(connection, sql.insert_entries, entries)
-    if doomed:
-        connection.execute(sql.DELETE_ENTRIES, (_json(doomed),))
-    return outcomes
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    statement: Callable[[int], str],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
-    if len(rows) == 1:
-        connection.execute(statement(1), rows[0])
-        return
-    for begin in range(0, len(rows), sql.MAX_ROWS):
-        some = rows[begin : begin + sql.MAX_ROWS]
-        size = sql.padded(len(some))
-        parameters = list(chain.from_iterable(some))
-        parameters += [None] * ((size - len(some)) * len(some[0]))
-        connection.execute(statement(size), parameters)
-
-
-def _stored(
-    connection: sqlite3.Connection, changes: Sequence[Change]
-) -> list[Record | CorruptRecordError | None]:
-    """Return what ``plan`` needs to know of each change's record."""
-    if len(changes) == 1:
-        change = changes[0]
-        row = connection.execute(sql.read_revision(change.space), (change.key,)).fetchone()
-        return [None if row is None else _revision(change.key, *row)]
-    stored: list[Record | CorruptRecordError | None] = [None] * len(changes)
-    for space in Space:
-        places = [i for i, change in enumerate(changes) if change.space is space]
-        if places:
-            keys = _json([changes[i].key for i in places])
-            [blob] = connection.execute(sql.read_revisions(space), (keys,)).fetchone()
-            for index, *row in json.loads(str(blob, "utf-8")):
-                i = places[index]
-                stored[i] = _revision(changes[i].key, *row)
-    return stored
-
-
-def _revision(
-    key: str, rev: int, change_id: str, deleted: int, head: str | None
-) -> Record | CorruptRecordError:
-    try:
-        return Record(
-            key=key,
-            rev=rev,
-            change_id=change_id,
-            updated_at=0.0,
-            deleted=bool(deleted),
-            thread=codec.decode_head(head, key),
-        )
-    except CorruptRecordError as error:
-        return error
-
-
-# -- rows -----------------------------------------------------------------------------------------
-
-
-def _row_of_record(record: Record) -> tuple[Any, ...]:
-    head = codec.encode_head(record.thread)
-    return (
-        record.key,
-        record.rev,
-        record.change_id,
-        int(record.deleted),
-        record.kind,
-        record.version,
-        record.wake_at,
-        record.updated_at,
-        head,
-        codec.record_checksum(record, head),
-        record.data,
+def _refusal(key: str, error: Exception) -> StorageError:
+    refusal = (
+        CorruptRecordError(key, error.detail)
+        if isinstance(error, CorruptRecordError)
+        else StorageError(f"{key!r} cannot be stored: {error}")
     )
-
-
-def _record_of_row(key: str, row: Sequence[Any]) -> Record:
-    """Return the record of a row in the order of ``RECORD_COLUMNS``, if it is sound."""
-    _, rev, change_id, deleted, kind, version, wake_at, updated_at, head, checksum, data = row
-    try:
-        record = Record(
-            key=key,
-            rev=rev,
-            change_id=change_id,
-            updated_at=updated_at,
-            deleted=deleted == 1,
-            kind=kind,
-            version=version,
-            data=data,
-            thread=codec.decode_head(head, key),
-            wake_at=wake_at,
-        )
-        sound = codec.record_checksum(record, head) == checksum
-    except (ValueError, TypeError) as error:
-        raise CorruptRecordError(key, f"undecodable row: {error}") from error
-    if not sound:
-        raise CorruptRecordError(key, "the checksum does not fit")
-    return record
-
-
-def _record_of_text(key: str, fields: Sequence[str]) -> Record:
-    rev, change_id, deleted, kind, version, wake_at, updated_at, head, checksum, data = fields
-    return _record_of_row(
-        key,
-        (
-            key,
-            int(rev),
-            change_id,
-            int(deleted),
-            kind,
-            int(version),
-            _real(wake_at),
-            _real(updated_at),
-            head or None,
-            int(checksum),
-            data or None,
-        ),
-    )
-
-
-def _listed_record(row: Sequence[Any]) -> Record:
-    key, rev, change_id, _, kind, version, wake_at, updated_at, head = row
-    record = Record(
-        key=key,
-        rev=rev,
-        change_id=change_id,
-        updated_at=float(updated_at),
-        kind=kind,
-        version=version,
-        thread=codec.decode_head(head, key),
-        wake_at=_real(wake_at),
-    )
-    f"{key}{kind}{head}".encode()  # broken text is a ValueError
-    return record
-
-
-def _real(quoted: str) -> float | None:
-    return None if quoted == "NULL" else float(quoted)
-
-
-def _row_of_entry(thread_id: str, entry: Entry) -> tuple[Any, ...]:
-    document = codec.encode_entry(entry)
-    checksum = codec.entry_checksum(thread_id, entry.seq, document)
-    return thread_id, entry.seq, entry.kind, document, checksum
-
-
-def _entry_of_text(thread_id: str, row: str) -> Entry:
-    try:
-        seq, checksum, document = row.split(sql.FIELD, 2)
-        sound = codec.entry_checksum(thread_id, int(seq), document) == int(checksum)
-    except ValueError as error:
-        raise CorruptRecordError(thread_id, f"undecodable entry: {error}") from error
-    if not sound:
-        raise CorruptRecordError(thread_id, f"the checksum of entry {seq} does not fit")
-    return codec.decode_entry(document, int(seq), thread_id)
+    refusal.__cause__ = error
+    return refusal

@@ -20,12 +20,10 @@ from torpor.storage.records import Space
 
 __all__ = [
     "DELETE_ENTRIES",
-    "ENTRY_COLUMNS",
     "ENTRY_IDS",
     "FIELD",
     "LIST_DUE",
     "MAX_ROWS",
-    "RECORD_COLUMNS",
     "ROW",
     "SCHEMA",
     "insert_entries",
@@ -40,7 +38,7 @@ __all__ = [
     "vacuum",
 ]
 
-RECORD_COLUMNS = (
+_RECORD_COLUMNS = (
     "key",
     "rev",
     "change_id",
@@ -53,7 +51,7 @@ RECORD_COLUMNS = (
     "checksum",
     "data",
 )
-ENTRY_COLUMNS = ("thread_id", "seq", "kind", "document", "checksum")
+_ENTRY_COLUMNS = ("thread_id", "seq", "kind", "document", "checksum")
 
 _RECORD_TABLE = """
 CREATE TABLE {table} (
@@ -105,7 +103,7 @@ def padded(rows: int) -> int:
 @cache
 def read_record(space: Space) -> str:
     """One record, by key."""
-    return f"SELECT {', '.join(RECORD_COLUMNS)} FROM {space.value} WHERE key = ?"
+    return f"SELECT {', '.join(_RECORD_COLUMNS)} FROM {space.value} WHERE key = ?"
 
 
 @cache
@@ -150,10 +148,11 @@ def _wanted(space: Space) -> str:
 
 @cache
 def list_records(space: Space) -> str:
-    """At most ``?`` live records with ``? <= key <= ?``, without data, in key order."""
+    """At most ``?`` live records with ``? <= key <= ?``, in key order."""
     return f"""
         SELECT CAST(json_group_array(json_array(
-            key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at), thread
+            key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at),
+            thread, checksum, data
         )) AS BLOB)
         FROM (
             SELECT * FROM {space.value}
@@ -204,9 +203,9 @@ def read_entries(*, of_kinds: bool, newest: bool) -> str:
 @cache
 def upsert(space: Space, rows: int) -> str:
     """Write ``rows`` records."""
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in RECORD_COLUMNS[1:])
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in _RECORD_COLUMNS[1:])
     return (
-        f"INSERT INTO {space.value} {_values(RECORD_COLUMNS, rows)}"
+        f"INSERT INTO {space.value} {_values(_RECORD_COLUMNS, rows)}"
         f" ON CONFLICT (key) DO UPDATE SET {replaced}"
     )
 
@@ -214,7 +213,7 @@ def upsert(space: Space, rows: int) -> str:
 @cache
 def insert_entries(rows: int) -> str:
     """Write ``rows`` entries."""
-    return f"INSERT OR REPLACE INTO entries {_values(ENTRY_COLUMNS, rows)}"
+    return f"INSERT OR REPLACE INTO entries {_values(_ENTRY_COLUMNS, rows)}"
 
 
 def _values(columns: tuple[str, ...], rows: int) -> str:

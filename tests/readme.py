@@ -81,8 +81,9 @@ def run_blocks(path: Path) -> int:
     ``await`` may be used as in a notebook. Returns how many ran. Raises what a block raises,
     and AssertionError for one that prints other than the page shows.
     """
-    module = ModuleType(f"page_{path.stem}")
-    sys.modules[module.__name__] = module  # where pydantic looks up the names of annotations
+    module = ModuleType("__main__")
+    runner = sys.modules["__main__"]
+    sys.modules["__main__"] = module  # where pydantic looks up the names of annotations
     count = 0
     try:
         for block in blocks(path.read_text("utf-8")):
@@ -93,7 +94,7 @@ def run_blocks(path: Path) -> int:
                 )
                 count += 1
     finally:
-        del sys.modules[module.__name__]
+        sys.modules["__main__"] = runner
     return count
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.project import ROOT
-from tests.readme import make_targets, run_blocks
+from tests.readme import blocks, make_targets, run_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,10 @@ def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python block of the README runs, in order, and prints what it is said to print."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORPOR_HOME", str(tmp_path))
-    marked = README.read_text("utf-8").count("```python")
-    not_run = README.read_text("utf-8").count("<!-- not run: ")
-    assert run_blocks(README) == marked - not_run
+    text = README.read_text("utf-8")
+    found = [block for block in blocks(text) if block.language == "python"]
+    assert len(found) == text.count("```python")
+    assert run_blocks(README) == sum(block.runs for block in found)
 
 
 def test_readme_names_existing_targets() -> None:
@@ -45,6 +46,12 @@ def test_blocks_share_names_and_may_await(tmp_path: Path) -> None:
         "await asyncio.sleep(0)\nprint(x + 1)\n```\n\n```text\n21\n```\n"
     )
     assert run_blocks(page(tmp_path, text)) == 2
+
+
+def test_block_is_a_program(tmp_path: Path) -> None:
+    """A block is run as a script is, so that what stands under its main guard is run too."""
+    with pytest.raises(KeyError):
+        run_blocks(page(tmp_path, '```python\nif __name__ == "__main__":\n    {}[1]\n```\n'))
 
 
 def test_failing_block_fails_on_its_line(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""Thaw: bring a stored agent into memory, or fail closed and say why."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from torpor import persist
+from torpor.events import DeadLetter, Thawed, ThawFailed
+from torpor.storage.errors import StorageUnavailableError
+from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
+from torpor.transaction import TransactionalActor
+
+if TYPE_CHECKING:
+    from torpor.calls import Call
+    from torpor.manager import InstanceManager, Registration
+    from torpor.storage import Record
+
+__all__ = ["Lifecycle", "ThawingActor"]
+
+
+class Lifecycle(Enum):
+    """Where an activation stands."""
+
+    THAWING = "thawing"
+    LIVE = "live"
+    HIBERNATING = "hibernating"
+    GONE = "gone"
+
+
+class ThawingActor(TransactionalActor):
+    """Loads its agent when the first message needs it; messages wait meanwhile."""
+
+    __slots__ = (
+        "arrived",
+        "batch",
+        "initial",
+        "lifecycle",
+        "load_attempts",
+        "load_since",
+        "refreshing",
+    )
+
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        manager: InstanceManager,
+        registration: Registration,
+        address: str,
+        agent_id: str,
+        partition: str | None,
+        initial: dict[str, Any] | None,
+    ) -> None:
+        super().__init__(manager, registration, address, agent_id, partition)
+        self.initial = initial
+        self.lifecycle = Lifecycle.THAWING
+        self.refreshing = False
+        # Messages taken out of the mailbox, the next one last.
+        self.batch: list[Call] | None = None
+        self.arrived: tuple[Record | None, BaseException | None] | None = None
+        self.load_attempts = 0
+        self.load_since = 0.0
+
+    @abstractmethod
+    def leave(self) -> None:
+        """End this activation. Called with the lock held."""
+
+    def load(self, *, inline: bool) -> bool:
+        """Bring the agent into memory; False if that has to be waited for, or failed."""
+        if self.registration.options.durability == "none":
+            self.arrived = (None, None)
+        if self.arrived is None:
+            if not self.load_since:
+                self.load_since = self.manager.clock.monotonic()
+            self.manager.loads.submit(self, inline=inline, urgent=self._wanted_by_a_turn())
+            with self.lock:
+                if self.arrived is None:
+                    self.parked = True
+                    return False
+        assert self.arrived is not None
+        (record, error), self.arrived = self.arrived, None
+        if isinstance(error, StorageUnavailableError):
+            return self._load_again(error)
+        self.load_attempts, self.load_since = 0, 0.0
+        try:
+            if error is not None:
+                raise error
+            self._install(record)
+        except Exception as cause:  # noqa: BLE001 - hooks raise what they like
+            self._thaw_failed(cause)
+            return False
+        return True
+
+    def loaded(self, record: Record | None, error: BaseException | None) -> None:
+        """Take what the storage answered."""
+        with self.lock:
+            self.arrived = (record, error)
+            resume = self.parked
+            self.parked = False
+        if resume:
+            self.pool.schedule(self.run)
+
+    def _wanted_by_a_turn(self) -> bool:
+        return any(call.urgent for call in (*(self.batch or ()), *self.mailbox))
+
+    def _install(self, record: Record | None) -> None:
+        spec = self.registration.spec
+        if self.refreshing:
+            self.refreshing = False
+            if self.agent is not None and self.rev == (record.rev if record else 0):
+                return
+        if record is None:
+            agent = persist.fresh(spec, self.initial, self.address)
+        else:
+            agent = persist.thaw(spec, record)
+        object.__setattr__(agent, "_host", self)
+        self.base = persist.encode(agent, spec, self.address)
+        self.agent = agent
+        self.journal = None
+        self.rev = record.rev if record else 0
+        self.head = record.thread if record else None
+        hook = "on_start" if record is None else "on_thaw"
+        self.due_hook = hook if hook in spec.hooks else None
+        if record is None and self.initial and self.registration.options.durability != "none":
+            self.dirty = True
+            self.changes = 1
+        self.lifecycle = Lifecycle.LIVE
+        self.manager.note_thawed(Thawed(self.address, fresh=record is None, rev=self.rev))
+
+    def _load_again(self, error: BaseException) -> bool:
+        """Try the load again after a while, for those calls that can wait so long."""
+        now = self.manager.clock.monotonic()
+        limit = self.load_since + MAX_RETRY_SECONDS
+        self.load_attempts += 1
+        patient: list[Call] = []
+        for call in self._take_all():
+            if min(call.deadline or limit, limit) > now:
+                call.trouble = error
+                patient.append(call)
+            else:
+                self._refuse_thaw(call, error)
+        if not patient:
+            self._thaw_failed(error)
+            return False
+        self.batch = patient[::-1]
+        delay = backoff(self.load_attempts)
+        self.manager.timer.after(delay, lambda: self.pool.schedule(self.run))
+        return False
+
+    def _take_all(self) -> list[Call]:
+        with self.lock:
+            calls = [*reversed(self.batch or ()), *self.mailbox]
+            self.mailbox, self.batch = [], None
+        return calls
+
+    def _thaw_failed(self, cause: BaseException) -> None:
+        """Fail closed: tell everybody why, and leave; nothing was changed."""
+        self.manager.note_thaw_failure(ThawFailed(self.address, cause))
+        with self.lock:
+            self.leave()
+        for call in self._take_all():
+            self._refuse_thaw(call, cause)
+
+    def _refuse_thaw(self, call: Call, cause: BaseException) -> None:
+        if call.start():
+            self.refuse(call, persist.thaw_error(self.address, cause))
+
+    def refuse(self, call: Call, error: BaseException) -> None:
+        """Tell a call's sender that it is not run."""
+        if call.reply_to is not None:
+            call.reply_to.settle(None, error)
+        elif not isinstance(call.message, str):
+            self.manager.dead_letter(DeadLetter(self.address, call.message.name, error))

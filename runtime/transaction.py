@@ -1,0 +1,189 @@
+"""A turn is a transaction: it is kept whole, or the agent is as it was before it.
+
+The rollback base is the encoded state after the last finished turn; fields are decoded back
+into the same agent object. Private attributes are not rolled back.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from typing import TYPE_CHECKING, Any
+
+from torpor import persist
+from torpor.calls import Call, Control
+from torpor.durable import DurableActor
+from torpor.events import DeadLetter, HookFailed
+from torpor.storage.errors import TurnCancelledError
+from torpor.thread import AgentThread
+from torpor.turn import Turn, enter_turn
+
+if TYPE_CHECKING:
+    from torpor.agent import Agent
+    from torpor.commands import Command
+    from torpor.manager import InstanceManager, Registration
+    from torpor.ref import AgentRef
+    from torpor.runtime import Runtime
+
+__all__ = ["TransactionalActor"]
+
+logger = logging.getLogger("torpor")
+
+
+class TransactionalActor(DurableActor):
+    """Holds one agent object, runs its handlers and hooks, and keeps or undoes what they did."""
+
+    __slots__ = ("agent", "agent_id", "due_hook", "partition", "turn")
+
+    def __init__(
+        self,
+        manager: InstanceManager,
+        registration: Registration,
+        address: str,
+        agent_id: str,
+        partition: str | None,
+    ) -> None:
+        super().__init__(manager, registration, address)
+        self.agent_id = agent_id
+        self.partition = partition
+        self.agent: Agent | None = None
+        self.turn: Turn | None = None
+        self.due_hook: str | None = None
+
+    # -- what an agent asks of its host -------------------------------------------------------
+
+    @property
+    def agent_thread(self) -> AgentThread:
+        """The agent's journal."""
+        if self.journal is None:
+            manager = self.manager
+            self.journal = AgentThread(manager.storage, manager.clock, self.address, self.head)
+        return self.journal
+
+    @property
+    def agent_ref(self) -> AgentRef[Any]:
+        """The agent's address."""
+        return self.manager.ref(self.registration, self.agent_id, self.partition)
+
+    @property
+    def agent_runtime(self) -> Runtime:
+        """The runtime that the agent lives in."""
+        return self.manager.runtime
+
+    # -- one turn -----------------------------------------------------------------------------
+
+    def run_sync(self, turn: Turn, command: Command) -> None:
+        call = turn.call
+        context = call.context or contextvars.copy_context()
+        try:
+            result = context.run(self._invoke, turn, command)
+        except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
+            self.end(turn, None, error)
+        else:
+            self.end(turn, result, None)
+
+    def _invoke(self, turn: Turn, command: Command) -> Any:
+        self.begin(turn)
+        call = turn.call
+        return command.function(self.agent, *call.args, **call.kwargs)
+
+    def begin(self, turn: Turn) -> None:
+        """Start a turn on this thread and context; runs the hook that is due."""
+        enter_turn(turn)
+        if self.journal is not None:
+            self.journal.begin_turn()
+        if self.due_hook is not None:
+            getattr(self.agent, self.due_hook)()
+        if self.registration.options.track_commands:
+            self._track("instruction_start", turn)
+
+    def end(self, turn: Turn, result: Any, error: BaseException | None) -> None:
+        """Finish a turn: keep what it did, or roll it back."""
+        spec, agent = self.registration.spec, self.agent
+        assert agent is not None
+        tracked = self.registration.options.track_commands
+        try:
+            if error is None:
+                if tracked:
+                    self._track("instruction_end", turn, status="ok")
+                encoded = persist.encode(agent, spec, self.address)
+                if encoded != self.base and self.registration.options.validate_on_save:
+                    persist.validate(spec, encoded, self.address)
+                self.due_hook = None
+        except Exception as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
+            error = invalid
+        if error is not None:
+            encoded = self._roll_back(turn, error, tracked=tracked)
+            manager = self.manager
+            if turn.call.reply_to is None:
+                name = getattr(turn.call.message, "name", "?")
+                manager.dead_letter(DeadLetter(self.address, name, error))
+        turn.result, turn.error = result, error
+        self.turn = None
+        self.manager.turns.add()
+        self.finish(turn, encoded)
+
+    def _roll_back(self, turn: Turn, error: BaseException, *, tracked: bool) -> bytes:
+        agent = self._undo(turn)
+        spec = self.registration.spec
+        if tracked:
+            self._track("instruction_start", turn)
+            self._track("instruction_end", turn, status="error")
+        if "on_failure" not in spec.hooks:
+            return self.base
+        try:
+            agent.on_failure(error)
+            encoded = persist.encode(agent, spec, self.address)
+            persist.validate(spec, encoded, self.address)
+        except Exception as failure:
+            self._undo(turn)
+            logger.exception("%s: on_failure raised", self.address)
+            self.manager.events.emit(HookFailed(self.address, "on_failure", failure))
+            return self.base
+        return encoded
+
+    def _undo(self, turn: Turn) -> Agent:
+        agent = self.agent
+        assert agent is not None
+        persist.reset(agent, self.registration.spec, self.base)
+        if self.journal is not None:
+            self.journal.roll_back_turn()
+        turn.held = None
+        return agent
+
+    def _track(self, kind: str, turn: Turn, **more: str) -> None:
+        command = turn.call.message
+        if isinstance(command, str):
+            return
+        payload: dict[str, Any] = {"action": command.name}
+        if names := command.given(turn.call.args, turn.call.kwargs):
+            payload["param_keys"] = names
+        self.agent_thread.append(kind, payload | more)
+
+    def cancelled(self, cause: BaseException) -> TurnCancelledError:
+        """Return the error of a cancelled async turn."""
+        error = TurnCancelledError(self.address, "the handler was cancelled")
+        error.__cause__ = cause
+        return error
+
+    def run_hibernate_hook(self) -> None:
+        agent, spec = self.agent, self.registration.spec
+        assert agent is not None
+        turn = Turn(self, Call(self.address, Control.HIBERNATE, (), {}, None, None, None), self.epoch)
+        try:
+            contextvars.copy_context().run(self._invoke_hibernate, turn)
+            encoded = persist.encode(agent, spec, self.address)
+            persist.validate(spec, encoded, self.address)
+        except Exception as error:
+            logger.exception("%s: on_hibernate raised", self.address)
+            self._undo(turn)
+            encoded = self.base
+            self.manager.events.emit(HookFailed(self.address, "on_hibernate", error))
+        self.finish(turn, encoded)
+
+    def _invoke_hibernate(self, turn: Turn) -> None:
+        enter_turn(turn)
+        if self.journal is not None:
+            self.journal.begin_turn()
+        assert self.agent is not None
+        self.agent.on_hibernate()

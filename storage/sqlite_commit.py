@@ -1,0 +1,113 @@
+"""A batch of changes as one transaction of few statements."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from torpor.storage import codec
+from torpor.storage import sqlite_statements as sql
+from torpor.storage.errors import CorruptRecordError
+from torpor.storage.plan import Write, plan
+from torpor.storage.records import Record, Rejected, Space
+from torpor.storage.sqlite_rows import as_json, row_of_entry, row_of_record
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from torpor.storage.records import Change, Outcome
+
+__all__ = ["apply_changes"]
+
+_WHOLE_THREAD = 2**63 - 1
+
+
+def apply_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Outcome]:
+    """Decide and write ``changes`` in the open transaction; return their outcomes.
+
+    Raises ``ValueError``, ``TypeError``, ``OverflowError``, ``RecursionError`` or
+    ``sqlite3.DataError`` if one of them has no form to write.
+    """
+    outcomes: list[Outcome] = []
+    records: dict[Space, list[tuple[Any, ...]]] = {}
+    entries: list[tuple[Any, ...]] = []
+    removed: list[tuple[str, int]] = []
+    for change, stored in zip(changes, _stored(connection, changes), strict=True):
+        if isinstance(stored, CorruptRecordError):
+            outcomes.append(Rejected(stored))
+            continue
+        decision = plan(change, stored)
+        if not isinstance(decision, Write):
+            outcomes.append(decision)
+            continue
+        outcomes.append(decision.outcome)
+        records.setdefault(change.space, []).append(row_of_record(decision.record))
+        head = decision.record.thread
+        if head is not None:
+            entries += (row_of_entry(head.id, entry) for entry in decision.entries)
+            if decision.trim_before is not None:
+                removed.append((head.id, decision.trim_before))
+        if decision.drop_thread is not None:
+            removed.append((decision.drop_thread, _WHOLE_THREAD))
+    for space, rows in records.items():
+        _insert(connection, partial(sql.upsert, space), rows)
+    if entries:
+        _insert(connection, sql.insert_entries, entries)
+    if removed:
+        connection.execute(sql.DELETE_ENTRIES, (as_json(removed),))
+    return outcomes
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    statement: Callable[[int], str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    if len(rows) == 1:
+        connection.execute(statement(1), rows[0])
+        return
+    for begin in range(0, len(rows), sql.MAX_ROWS):
+        some = rows[begin : begin + sql.MAX_ROWS]
+        size = sql.padded(len(some))
+        parameters = list(chain.from_iterable(some))
+        parameters += [None] * ((size - len(some)) * len(some[0]))
+        connection.execute(statement(size), parameters)
+
+
+def _stored(
+    connection: sqlite3.Connection, changes: Sequence[Change]
+) -> list[Record | CorruptRecordError | None]:
+    """Return of each change's record what ``plan`` needs; not its data, nor if that is sound."""
+    if len(changes) == 1:
+        change = changes[0]
+        row = connection.execute(sql.read_revision(change.space), (change.key,)).fetchone()
+        return [None if row is None else _revision(change.key, *row)]
+    stored: list[Record | CorruptRecordError | None] = [None] * len(changes)
+    for space in Space:
+        places = [i for i, change in enumerate(changes) if change.space is space]
+        if places:
+            keys = as_json([changes[i].key for i in places])
+            [found] = connection.execute(sql.read_revisions(space), (keys,)).fetchone()
+            for index, *row in json.loads(found):
+                i = places[index]
+                stored[i] = _revision(changes[i].key, *row)
+    return stored
+
+
+def _revision(
+    key: str, rev: int, change_id: str, deleted: int, head: str | None
+) -> Record | CorruptRecordError:
+    try:
+        return Record(
+            key=key,
+            rev=rev,
+            change_id=change_id,
+            updated_at=0.0,
+            deleted=deleted == 1,
+            thread=codec.decode_head(head, key),
+        )
+    except CorruptRecordError as error:
+        return error

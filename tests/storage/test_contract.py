@@ -1,0 +1,118 @@
+"""Every backend keeps the contract."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from torpor.storage.file import FileStorage
+from torpor.storage.records import Space
+from torpor.storage.sqlite import SQLiteStorage
+from torpor.storage.testing import StorageContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torpor.storage import Storage
+
+
+class TestMemory(StorageContract):
+    """In memory: the place is the instance itself, and nobody else reaches it."""
+
+    second_instance = False
+    second_process = False
+    damageable = False
+    severable = False
+
+    @pytest.fixture
+    def storage(self, memory: Storage) -> Storage:
+        """Return a storage in memory."""
+        return memory
+
+
+class TestSQLite(StorageContract):
+    """In a SQLite file."""
+
+    path: Path
+
+    @pytest.fixture
+    def storage(self, sqlite: Storage, sqlite_path: Path) -> Storage:
+        """Return a storage in a SQLite file."""
+        self.path = sqlite_path
+        return sqlite
+
+    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
+        """Open the same file."""
+        return partial(SQLiteStorage, self.path)
+
+    def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
+        """Add a space to a checkpoint's data or a digit to a thread's revision."""
+        statements = {
+            Space.CHECKPOINTS: "UPDATE checkpoints SET data = data || ' ' WHERE key = ?",
+            Space.THREADS: "UPDATE threads SET thread = replace(thread, ':1', ':11') WHERE key = ?",
+        }
+        self._execute(statements[space], key)
+
+    def damage_entry(self, storage: Storage, thread_id: str, seq: int) -> None:  # noqa: ARG002
+        """Change a letter of the document."""
+        self._execute(
+            "UPDATE entries SET document = replace(document, 'entry', 'Entry')"
+            " WHERE thread_id = ? AND seq = ?",
+            thread_id,
+            seq,
+        )
+
+    def sever(self, storage: Storage) -> None:  # noqa: ARG002
+        """Remove the tables."""
+        for table in ("checkpoints", "threads", "entries"):
+            self._execute(f"DROP TABLE {table}")
+
+    def _execute(self, statement: str, *parameters: object) -> None:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement, parameters)
+
+
+class TestFile(StorageContract):
+    """In a folder of files, one for each record: a batch takes steps for each."""
+
+    few_steps = False
+    path: Path
+
+    @pytest.fixture
+    def storage(self, file: Storage, file_path: Path) -> Storage:
+        """Return a storage in a folder of files."""
+        self.path = file_path
+        return file
+
+    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
+        """Open the same folder."""
+        return partial(FileStorage, self.path)
+
+    def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
+        """Change a digit of the revision."""
+        name = hashlib.sha256(key.encode()).hexdigest()
+        place = {
+            Space.CHECKPOINTS: self.path / "checkpoints" / f"{name}.json",
+            Space.THREADS: self.path / "threads" / name / "meta.json",
+        }[space]
+        text = place.read_text("utf-8")
+        assert '"rev": 1' in text
+        place.write_text(text.replace('"rev": 1', '"rev": 7'), "utf-8")
+
+    def damage_entry(self, storage: Storage, thread_id: str, seq: int) -> None:  # noqa: ARG002
+        """Change a letter of one line."""
+        name = hashlib.sha256(thread_id.encode()).hexdigest()
+        place = self.path / "threads" / name / "entries.jsonl"
+        lines = place.read_text("utf-8").splitlines(keepends=True)
+        lines[seq] = lines[seq].replace("entry", "Entry")
+        place.write_text("".join(lines), "utf-8")
+
+    def sever(self, storage: Storage) -> None:  # noqa: ARG002
+        """Take the folder away, as when its disk is no longer mounted."""
+        self.path.rename(self.path.with_name("elsewhere"))
