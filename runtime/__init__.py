@@ -1,5 +1,7 @@
 """Agents that sleep until they are spoken to."""
 
+from __future__ import annotations
+
 from torpor.agent import Agent
 from torpor.calls import Reply
 from torpor.commands import command

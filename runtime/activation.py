@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pykka.messages import ProxyCall, ProxyGetAttr, _ActorStop
+from pykka.messages import (
+    ProxyCall,
+    ProxyGetAttr,
+    _ActorStop,  # pyright: ignore[reportPrivateUsage] # what ActorRef.stop sends
+)
 
-from torpor.calls import Call, Control
+from torpor.calls import Call, Control, Reply
 from torpor.events import DeadLetter, Hibernated, HibernationReason
 from torpor.storage.errors import (
     CallTimeoutError,
@@ -114,8 +118,9 @@ class Activation(ThawingActor):
             what, args = Control.HIBERNATE, (HibernationReason.REQUESTED,)
         else:
             what = spec.find(message)
-        call = Call(self.address, what, args, kwargs, None, None, None)
-        call.reply_to = envelope.reply_to  # type: ignore[assignment]  # made by _create_future
+        reply = envelope.reply_to
+        assert reply is None or isinstance(reply, Reply)
+        call = Call(self.address, what, args, kwargs, reply_to=reply)
         self.manager.deliver(self.agent_ref, call)
 
     # -- running ------------------------------------------------------------------------------
@@ -207,18 +212,20 @@ class Activation(ThawingActor):
         if call.alone or call.fresh:
             if not self._park_until_settled(call, inline=inline):
                 return False
-            if self.recovering is not None:
+            if call.fresh or self.recovering is not None:
+                # Compare with the stored revision first, then take the call up again.
+                self.refreshing = call.fresh
+                call.fresh = False
                 self._push_back(call)
                 return True
-        if call.fresh and not self.refreshing:
-            call.fresh = False
-            self.refreshing = True
-            self._push_back(call)
-            return True
-        if not call.start() or self._refused(call):
-            return True
+        if call.start() and not self._refused(call):
+            return self._take_turn(call, inline=inline)
+        return True
+
+    def _take_turn(self, call: Call, *, inline: bool) -> bool:
         turn = self.turn = Turn(self, call, self.epoch)
-        command: Command = call.message
+        command = call.message
+        assert not isinstance(command, str)
         if command.is_async:
             self.manager.flush_after_turns(self, inline=False)
             self.manager.loops.start(self, turn)
@@ -371,4 +378,4 @@ class Activation(ThawingActor):
 
 
 def _hibernation(address: str, reason: HibernationReason) -> Call:
-    return Call(address, Control.HIBERNATE, (reason,), {}, None, None, None)
+    return Call(address, Control.HIBERNATE, (reason,))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torpor.runtime import Runtime
     from torpor.thread import AgentThread
 
-__all__ = ["Agent", "AgentHost", "AgentSpec"]
+__all__ = ["Agent", "AgentHost", "AgentSpec", "spec_of"]
 
 HOOKS = frozenset(
     {"on_start", "on_thaw", "on_hibernate", "on_failure", "checkpoint", "restore", "migrate"}
@@ -39,23 +39,27 @@ class AgentHost(Protocol):
     agent_id: str
 
     @property
-    def agent_thread(self) -> AgentThread: ...
+    def agent_thread(self) -> AgentThread:
+        """The agent's journal."""
+        ...
 
     @property
-    def agent_ref(self) -> AgentRef[Any]: ...
+    def agent_ref(self) -> AgentRef[Any]:
+        """The agent's address."""
+        ...
 
     @property
-    def agent_runtime(self) -> Runtime: ...
+    def agent_runtime(self) -> Runtime:
+        """The runtime that the agent lives in."""
+        ...
 
 
 class AgentSpec:
     """What an agent class says of itself: kind, version, options, commands, hooks."""
 
-    __slots__ = ("cls", "commands", "hooks", "kind", "known", "options", "version")
+    __slots__ = ("cls", "commands", "fields", "hooks", "kind", "known", "options", "version")
 
-    def __init__(
-        self, cls: type[Agent], kind: str, version: int, options: dict[str, Any]
-    ) -> None:
+    def __init__(self, cls: type[Agent], kind: str, version: int, options: dict[str, Any]) -> None:
         self.cls = cls
         self.kind = kind
         self.version = version
@@ -67,6 +71,7 @@ class AgentSpec:
             if inspect.getattr_static(cls, name) is not inspect.getattr_static(Agent, name)
         )
         self.known: dict[object, Command] = {}
+        self.fields: dict[str, Command] = {}
 
     def find(self, method: Callable[..., Any]) -> Command:
         """Return the command that a call with ``method`` means, or ``UnknownMethodError``.
@@ -74,10 +79,11 @@ class AgentSpec:
         Dispatch is by name, so that overrides work; but the function itself must stand under
         that name in a class of this agent's family.
         """
-        command = self.known.get(method)
-        if command is None:
+        try:
+            return self.known[method]
+        except (KeyError, TypeError):  # not seen yet, or not even hashable
             command = self.known[method] = self._look_up(method)
-        return command
+            return command
 
     def find_name(self, name: str) -> Command:
         """Return the command called ``name``, or ``UnknownMethodError``."""
@@ -90,9 +96,13 @@ class AgentSpec:
         """Return a command that reads the field ``name``, or ``UnknownMethodError``."""
         if name not in self.cls.model_fields:
             raise UnknownMethodError(self.kind, f"no command and no field {name!r}")
-        if name not in self.known:
-            self.known[name] = Command(name, lambda agent: getattr(agent, name))
-        return self.known[name]
+        if name not in self.fields:
+
+            def read(agent: Agent) -> Any:
+                return getattr(agent, name)
+
+            self.fields[name] = Command(name, read)
+        return self.fields[name]
 
     def _look_up(self, method: Callable[..., Any]) -> Command:
         name = getattr(method, "__name__", repr(method))
@@ -132,14 +142,13 @@ class Agent(BaseModel):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         own = set(vars(cls).get("__annotations__", {}))
-        if taken := sorted((own | set(vars(cls))) & RESERVED | own & HOOKS):
-            msg = f"{cls.__qualname__}: {', '.join(taken)} is reserved by torpor; rename the field"
-            raise AgentDefinitionError(msg)
+        _refuse_reserved(cls, (own | set(vars(cls))) & RESERVED | own & HOOKS)
         super().__init_subclass__()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
         super().__pydantic_init_subclass__()
+        _refuse_reserved(cls, set(cls.model_fields) & (RESERVED | HOOKS))  # of a mixin's fields
         try:
             kind = validate_kind(keywords.pop("kind", None) or _snake_case(cls.__name__))
             version = keywords.pop("version", 1)
@@ -217,6 +226,22 @@ class Agent(BaseModel):
         """
         del from_version
         return data
+
+
+def spec_of(cls: type[Agent]) -> AgentSpec:
+    """Return what is known of an agent class; ``ConfigurationError`` if it is none."""
+    spec: AgentSpec | None = getattr(cls, "agent_spec", None)
+    if spec is None:
+        msg = f"{cls!r} is not a class of agents: derive one from Agent"
+        raise ConfigurationError(msg)
+    return spec
+
+
+def _refuse_reserved(cls: type[Agent], names: set[str]) -> None:
+    if names:
+        taken = ", ".join(sorted(names))
+        msg = f"{cls.__qualname__}: {taken} is reserved by torpor; rename the field"
+        raise AgentDefinitionError(msg)
 
 
 def _host_of(agent: Agent) -> AgentHost:

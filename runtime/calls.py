@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from pykka._types import OptExcInfo
 
-    from torpor.activation import Activation
     from torpor.commands import Command
+    from torpor.durable import DurableActor
     from torpor.manager import InstanceManager
 
 __all__ = ["Call", "Control", "Reply"]
 
 R = TypeVar("R")
+
+_NO_KEYWORDS: dict[str, Any] = {}
 
 
 class Control:
@@ -64,26 +66,28 @@ class Call(Envelope[Any]):
         self,
         target: str,
         message: Command | str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: Context | None,
-        reply_to: Reply[Any] | None,
-        deadline: float | None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
         *,
+        context: Context | None = None,
+        reply_to: Reply[Any] | None = None,
+        deadline: float | None = None,
         fresh: bool = False,
         urgent: bool = False,
     ) -> None:
         self.message = message
-        self.reply_to = reply_to
+        self.reply_to = reply_to  # pyright: ignore[reportIncompatibleVariableOverride]
         self.target = target
         self.args = args
-        self.kwargs = kwargs
+        self.kwargs = _NO_KEYWORDS if kwargs is None else kwargs
         self.context = context
         self.deadline = deadline
         self.fresh = fresh
         self.urgent = urgent
+        if reply_to is not None:
+            reply_to.call = self
         self.attempts = 0
-        self.activation: Activation | None = None
+        self.activation: DurableActor | None = None
         self.alone = False
         self.retry_until: float | None = None
         self.trouble: BaseException | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from torpor import persist
 from torpor.address import address_of
@@ -51,9 +51,7 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
     """
     spec = cls.agent_spec
     address = address_of(spec.kind, partition, key)
-    for attempt in retrying():
-        with attempt:
-            [found] = storage.read([address])
+    [found] = retrying()(storage.read, [address])
     if found is None:
         return None
     try:
@@ -64,7 +62,7 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
         raise persist.thaw_error(address, cause) from cause
     host = _DetachedHost(storage, address, key, found.rev, found.thread)
     object.__setattr__(agent, "_host", host)
-    return agent  # type: ignore[return-value]  # spec.cls is cls
+    return cast("A", agent)
 
 
 def hibernate(
@@ -97,9 +95,7 @@ def hibernate(
         thread=write,
         at=time.time(),
     )
-    for attempt in retrying():
-        with attempt:
-            [outcome] = storage.commit([change])
+    [outcome] = retrying()(storage.commit, [change])
     if isinstance(outcome, Conflict):
         raise ConflictError(host.address, expected=outcome.expected, found=outcome.found)
     if isinstance(outcome, Rejected):

@@ -93,9 +93,7 @@ class DurableActor(PooledActor):
         "unsaved",
     )
 
-    def __init__(
-        self, manager: InstanceManager, registration: Registration, address: str
-    ) -> None:
+    def __init__(self, manager: InstanceManager, registration: Registration, address: str) -> None:
         super().__init__(manager.pool)
         self.manager = manager
         self.registration = registration
@@ -106,7 +104,7 @@ class DurableActor(PooledActor):
         self.journal: AgentThread | None = None
         self.dirty = False
         self.changes = 0
-        self.epoch = 0
+        self.epoch: int = 0
         self.inflight: Inflight | None = None
         # None instead of empty lists: most agents are idle, and there may be a million.
         self.unsaved: list[Turn] | None = None
@@ -295,9 +293,7 @@ class DurableActor(PooledActor):
             self.recovering = [*(self.recovering or ()), *again]
             gates, self.gates = self.gates, None
         self.manager.note_conflict(
-            ConflictDetected(
-                self.address, expected=self.rev, found=outcome.found, lost_turns=lost
-            )
+            ConflictDetected(self.address, expected=self.rev, found=outcome.found, lost_turns=lost)
         )
         for turn in unknown:
             turn.refuse(

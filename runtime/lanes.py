@@ -30,7 +30,7 @@ class Done(Protocol[Item_contra, Result_contra]):
     """Takes one item's result, or the error of its whole batch."""
 
     def __call__(
-        self, item: Item_contra, result: Result_contra | None, error: BaseException | None
+        self, item: Item_contra, result: Result_contra | None, error: BaseException | None, /
     ) -> None: ...
 
 
@@ -75,11 +75,9 @@ class Lane(Generic[Item, Result]):
             (self._urgent if urgent else self._waiting).append(item)
             if self._batch is not None or (self._scheduled and not inline):
                 return
-            if inline:
-                batch = self._next_batch()
-            else:
-                self._scheduled = True
-        if inline:
+            batch = self._next_batch() if inline else None
+            self._scheduled = self._scheduled or not inline
+        if batch is not None:
             self._run(batch)
         else:
             self._pool.schedule(self._drain)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from torpor.ref import AgentRef
     from torpor.runtime import Runtime
     from torpor.storage import Storage
+    from torpor.thawing import ThawingActor
 
 __all__ = ["InstanceManager", "Registration"]
 
@@ -128,7 +129,7 @@ class InstanceManager:
             max_batch=_COMMIT_BATCH,
             deadline=deadline,
         )
-        self.loads: Lane[Activation, Record | StorageError | None] = Lane(
+        self.loads: Lane[ThawingActor, Record | StorageError | None] = Lane(
             self._read,
             self._loaded,
             pool=self.pool,
@@ -185,9 +186,7 @@ class InstanceManager:
         failure = self._failures.get(ref.address)
         if failure is not None and self.clock.monotonic() < failure.until:
             raise persist.thaw_error(ref.address, failure.cause)
-        fresh = Activation(
-            self, ref.registration, ref.address, ref.key, ref.partition, ref.initial
-        )
+        fresh = Activation(self, ref.registration, ref.address, ref.key, ref.partition, ref.initial)
         activation = self.table.setdefault(ref.address, fresh)
         if activation is fresh and len(self.table) > self.max_live:
             self._evict()
@@ -293,12 +292,12 @@ class InstanceManager:
             [actor.inflight.change for actor in actors if actor.inflight is not None]
         )
 
-    def _read(self, activations: list[Activation]) -> list[Record | StorageError | None]:
+    def _read(self, activations: list[ThawingActor]) -> list[Record | StorageError | None]:
         return self.storage.read([activation.address for activation in activations])
 
     def _loaded(
         self,
-        activation: Activation,
+        activation: ThawingActor,
         result: Record | StorageError | None,
         error: BaseException | None,
     ) -> None:

@@ -1,4 +1,6 @@
-"""Agents to records and back. The invariants, whatever the hooks of a class do:
+"""Agents to records and back.
+
+The invariants, whatever the hooks of a class do:
 
 1. A checkpoint never contains thread entries, only the pointer to the thread.
 2. Thread entries and the checkpoint that points at them are one ``Change``.

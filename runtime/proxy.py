@@ -30,7 +30,7 @@ class AgentProxy:
             raise AttributeError(name)
         spec = self._ref.registration.spec
         if name in spec.cls.model_fields:
-            return self._ref._send(spec.find_field(name), (), {}, blocking=False)  # noqa: SLF001 - one unit with it
+            return self._ref.dispatch(spec.find_field(name), (), {}, blocking=False)
         return MethodProxy(self._ref, spec.find_name(name))
 
 
@@ -43,8 +43,8 @@ class MethodProxy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Reply[Any]:
         """Send the call and return its future."""
-        return self._ref._send(self._command, args, kwargs, blocking=False)  # noqa: SLF001 - one unit with it
+        return self._ref.dispatch(self._command, args, kwargs, blocking=False)
 
     def defer(self, *args: Any, **kwargs: Any) -> None:
         """Send the call; nobody waits for its result."""
-        self._ref._tell(self._command, args, kwargs)  # noqa: SLF001 - one unit with it
+        self._ref.dispatch_tell(self._command, args, kwargs)

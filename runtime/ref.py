@@ -17,6 +17,7 @@ from typing import (
     overload,
 )
 
+from torpor.address import address_of
 from torpor.calls import Call, Control, Reply
 from torpor.durable import Gate
 from torpor.eventloop import on_event_loop
@@ -26,7 +27,7 @@ from torpor.storage.errors import BlockingCallError
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
 
     from torpor.agent import Agent
     from torpor.commands import Command
@@ -39,6 +40,12 @@ A = TypeVar("A", bound="Agent")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class _Unchanged:
+    """The default of an option that None is a value of."""
+
+
+_UNCHANGED = _Unchanged()
 _MAX_NESTED = 16
 _nesting = threading.local()
 
@@ -83,18 +90,19 @@ class AgentRef(Generic[A]):
         self,
         manager: InstanceManager,
         registration: Registration,
-        address: str,
         key: str,
-        partition: str | None,
-        initial: Mapping[str, Any] | None,
-        timeout: float | None,
+        *,
+        partition: str | None = None,
+        initial: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        fresh: bool = False,
     ) -> None:
         self._manager = manager
         self._initial = initial
         self._timeout = timeout
-        self._fresh = False
+        self._fresh = fresh
         self.registration = registration
-        self.address = address
+        self.address = address_of(registration.spec.kind, partition, key)
         self.key = key
         self.partition = partition
 
@@ -115,7 +123,7 @@ class AgentRef(Generic[A]):
         return None if self._initial is None else dict(self._initial)
 
     def options(
-        self, *, timeout: float | None = ..., fresh: bool = ...  # type: ignore[assignment]
+        self, *, timeout: float | _Unchanged | None = _UNCHANGED, fresh: bool | None = None
     ) -> AgentRef[A]:
         """Return a copy of this reference whose calls have other options.
 
@@ -123,12 +131,15 @@ class AgentRef(Generic[A]):
         runs, the revision is compared with the stored one, and a copy that another process has
         made stale is thawed anew.
         """
-        changed = copy.copy(self)
-        if timeout is not ...:  # type: ignore[comparison-overlap]
-            changed._timeout = timeout
-        if fresh is not ...:  # type: ignore[comparison-overlap]
-            changed._fresh = fresh
-        return changed
+        return AgentRef(
+            self._manager,
+            self.registration,
+            self.key,
+            partition=self.partition,
+            initial=self._initial,
+            timeout=self._timeout if isinstance(timeout, _Unchanged) else timeout,
+            fresh=self._fresh if fresh is None else fresh,
+        )
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -161,7 +172,7 @@ class AgentRef(Generic[A]):
         if on_event_loop():
             detail = "this thread runs an event loop; use await ref.submit(…)"
             raise BlockingCallError(self.address, detail)
-        reply = self._send(command, args, kwargs, blocking=True)
+        reply = self.dispatch(command, args, kwargs, blocking=True)
         return self._owned(reply.get())
 
     @overload
@@ -183,7 +194,7 @@ class AgentRef(Generic[A]):
         order. Raises as ``ask`` does for what is known at once; the rest comes from the reply.
         """
         command = self.registration.spec.find(method)
-        return self._send(command, args, kwargs, blocking=False)
+        return self.dispatch(command, args, kwargs, blocking=False)
 
     def tell(
         self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
@@ -195,7 +206,7 @@ class AgentRef(Generic[A]):
         Raises ``MailboxFullError`` and the errors of a wrong call at once.
         """
         command = self.registration.spec.find(method)
-        self._tell(command, args, kwargs)
+        self.dispatch_tell(command, args, kwargs)
 
     def proxy(self) -> AgentProxy:
         """Return a pykka-like proxy: methods return a ``Reply``, ``.defer(…)`` tells."""
@@ -212,20 +223,17 @@ class AgentRef(Generic[A]):
         args, kwargs = command.bind(self.address, args, kwargs)
         if self._manager.always_thaw:
             args, kwargs = copy.deepcopy((args, kwargs))
-        call = Call(
+        return Call(
             self.address,
             command,
             args,
             kwargs,
-            contextvars.copy_context(),
-            reply,
-            self.deadline() if reply is not None else None,
+            context=contextvars.copy_context(),
+            reply_to=reply,
+            deadline=self.deadline() if reply is not None else None,
             fresh=self._fresh,
             urgent=turn is not None,
         )
-        if reply is not None:
-            reply.call = call
-        return call
 
     def _owned(self, result: Any) -> Any:
         return copy.deepcopy(result) if self._manager.always_thaw else result
@@ -236,7 +244,10 @@ class AgentRef(Generic[A]):
             return None
         return self._manager.clock.monotonic() + self._timeout
 
-    def _tell(self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def dispatch_tell(
+        self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Send a bound-by-name call that nobody waits for; ``tell`` and proxies."""
         turn = current_turn()
         call = self._call(command, args, kwargs, None, turn)
         if turn is None:
@@ -250,9 +261,10 @@ class AgentRef(Generic[A]):
         except Exception as error:  # noqa: BLE001 - nobody is there to raise it to
             self._manager.dead_letter(DeadLetter(self.address, command.name, error))
 
-    def _send(
+    def dispatch(
         self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any], *, blocking: bool
     ) -> Reply[Any]:
+        """Send a bound-by-name call; ``submit`` and proxies, or with ``blocking`` ``ask``."""
         manager = self._manager
         reply: Reply[Any] = Reply(manager)
         turn = current_turn()
@@ -314,8 +326,7 @@ class AgentRef(Generic[A]):
     def _control(self, control: str, *args: Any, blocking: bool = False) -> Reply[None]:
         manager = self._manager
         reply: Reply[None] = Reply(manager)
-        call = Call(self.address, control, args, {}, None, reply, self.deadline())
-        reply.call = call
+        call = Call(self.address, control, args, reply_to=reply, deadline=self.deadline())
         inline = blocking and self._storage_in_time() and not on_event_loop()
         activation = manager.deliver(self, call, inline=inline)
         if activation is not None:
@@ -330,7 +341,7 @@ class AgentRef(Generic[A]):
         self._manager.touch(self.address)
 
     @contextmanager
-    def attached(self) -> Iterator[AgentRef[A]]:
+    def attached(self) -> Generator[AgentRef[A]]:
         """Keep the agent awake, once it is, while the block runs. Counted: blocks may nest."""
         self._manager.attach(self.address)
         try:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import platformdirs
 
 from torpor import detached
-from torpor.address import address_of
 from torpor.clock import Clock, SystemClock
 from torpor.eventloop import on_event_loop
 from torpor.events import AgentEvent
@@ -156,9 +155,13 @@ class Runtime:
         them. Raises ``InvalidKeyError``, ``DuplicateKindError``.
         """
         registration = self.manager.register(cls)
-        address = address_of(registration.spec.kind, partition, key)
         return AgentRef(
-            self.manager, registration, address, key, partition, initial, self._timeout
+            self.manager,
+            registration,
+            key,
+            partition=partition,
+            initial=initial,
+            timeout=self._timeout,
         )
 
     def live(
@@ -176,9 +179,7 @@ class Runtime:
             or (activation.registration.spec.cls is cls and activation.partition == partition)
         ]
 
-    def lookup(
-        self, cls: type[A], key: str, *, partition: str | None = None
-    ) -> AgentRef[A] | None:
+    def lookup(self, cls: type[A], key: str, *, partition: str | None = None) -> AgentRef[A] | None:
         """Return the reference to an agent if it is in memory now, else None."""
         ref = self.get(cls, key, partition=partition)
         return ref if ref.address in self.manager.table else None

@@ -29,8 +29,8 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
     """
     deadline = manager.clock.monotonic() + drain_timeout
     if current_turn() is not None:
-        msg = "a runtime is not stopped inside one of its own turns"
-        raise BlockingCallError("runtime", msg)
+        who = "stop()"
+        raise BlockingCallError(who, "a runtime is not stopped inside one of its own turns")
     manager.stopping = True
     if not _hibernate_all(manager, deadline):
         manager.refusing = "the runtime has stopped"
@@ -64,9 +64,13 @@ def _send_hibernation(
     reply: Reply[None] = Reply(manager)
     reason = HibernationReason.STOPPED
     call = Call(
-        activation.address, Control.HIBERNATE, (reason,), {}, None, reply, deadline, urgent=True
+        activation.address,
+        Control.HIBERNATE,
+        (reason,),
+        reply_to=reply,
+        deadline=deadline,
+        urgent=True,
     )
-    reply.call = call
     if not activation.post(call):
         reply.settle(None, None)
     return reply

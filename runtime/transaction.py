@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torpor import persist
 from torpor.calls import Call, Control
 from torpor.durable import DurableActor
-from torpor.events import DeadLetter, HookFailed
+from torpor.events import HookFailed
 from torpor.storage.errors import TurnCancelledError
 from torpor.thread import AgentThread
 from torpor.turn import Turn, enter_turn
@@ -73,6 +73,7 @@ class TransactionalActor(DurableActor):
     # -- one turn -----------------------------------------------------------------------------
 
     def run_sync(self, turn: Turn, command: Command) -> None:
+        """Run a sync turn, from begin to end, on this thread."""
         call = turn.call
         context = call.context or contextvars.copy_context()
         try:
@@ -102,6 +103,7 @@ class TransactionalActor(DurableActor):
         spec, agent = self.registration.spec, self.agent
         assert agent is not None
         tracked = self.registration.options.track_commands
+        encoded = self.base
         try:
             if error is None:
                 if tracked:
@@ -114,10 +116,6 @@ class TransactionalActor(DurableActor):
             error = invalid
         if error is not None:
             encoded = self._roll_back(turn, error, tracked=tracked)
-            manager = self.manager
-            if turn.call.reply_to is None:
-                name = getattr(turn.call.message, "name", "?")
-                manager.dead_letter(DeadLetter(self.address, name, error))
         turn.result, turn.error = result, error
         self.turn = None
         self.manager.turns.add()
@@ -167,9 +165,10 @@ class TransactionalActor(DurableActor):
         return error
 
     def run_hibernate_hook(self) -> None:
+        """Run ``on_hibernate`` as a turn that nobody sent."""
         agent, spec = self.agent, self.registration.spec
         assert agent is not None
-        turn = Turn(self, Call(self.address, Control.HIBERNATE, (), {}, None, None, None), self.epoch)
+        turn = Turn(self, Call(self.address, Control.HIBERNATE), self.epoch)
         try:
             contextvars.copy_context().run(self._invoke_hibernate, turn)
             encoded = persist.encode(agent, spec, self.address)

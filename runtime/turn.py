@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from torpor.events import DeadLetter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torpor.activation import Activation
     from torpor.calls import Call
+    from torpor.transaction import TransactionalActor
 
 __all__ = ["Turn", "current_turn"]
 
@@ -34,7 +36,7 @@ class Turn:
         "result",
     )
 
-    def __init__(self, activation: Activation, call: Call, epoch: int) -> None:
+    def __init__(self, activation: TransactionalActor, call: Call, epoch: int) -> None:
         self.activation = activation
         self.call = call
         self.epoch = epoch
@@ -56,9 +58,12 @@ class Turn:
         """Answer the caller and send what was held: the turn may be seen now."""
         if not self.answered:
             self.answered = True
-            reply = self.call.reply_to
-            if reply is not None:
-                reply.settle(self.result, self.error)
+            call = self.call
+            if call.reply_to is not None:
+                call.reply_to.settle(self.result, self.error)
+            elif self.error is not None and not isinstance(call.message, str):
+                letter = DeadLetter(call.target, call.message.name, self.error)
+                self.activation.manager.dead_letter(letter)
         if self.held:
             held, self.held = self.held, None
             for send in held:

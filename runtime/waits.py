@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torpor.storage.errors import CallCycleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["WaitGraph"]
 
@@ -26,7 +26,7 @@ class WaitGraph:
         self._edges: dict[str, list[str]] = {}
 
     @contextmanager
-    def waiting(self, waiter: str, target: str) -> Iterator[None]:
+    def waiting(self, waiter: str, target: str) -> Generator[None]:
         """Note a wait while the block runs; ``CallCycleError`` if it would close a ring."""
         with self._lock:
             chain = self._path(target, waiter)

@@ -22,7 +22,7 @@ from torpor.calls import Reply
 from torpor.storage.errors import WorkersExhaustedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from pykka._envelope import Envelope
 
@@ -67,7 +67,7 @@ class WorkerPool:
         return self._blocked
 
     @contextlib.contextmanager
-    def blocking(self, target: str) -> Iterator[None]:
+    def blocking(self, target: str) -> Generator[None]:
         """Give this worker's slot back while the block waits. No effect on other threads.
 
         Raises ``WorkersExhaustedError`` if nobody would be left to run what is waited for.

@@ -17,8 +17,7 @@ from torpor.storage.sqlite_file import DatabaseFile, Synchronous
 from torpor.storage.sqlite_rows import (
     as_json,
     entry_of_text,
-    listed_record,
-    real,
+    record_of_json,
     record_of_row,
     record_of_text,
 )
@@ -41,7 +40,7 @@ _PAGE_SIZES = {2**power for power in range(9, 17)}
 
 _ENTRIES_AT_ONCE = 1000
 _AFTER_ALL = "\U0010ffff" * 150  # behind a prefix: not before any key that begins with it
-# What one change among many cannot be written for.
+# Raised by a batch for what one of its changes holds.
 _UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError, sqlite3.DataError)
 _BROKEN = (ValueError, TypeError, CorruptRecordError)
 
@@ -61,9 +60,9 @@ class SQLiteStorage(Storage):
     beyond which saving is a ``StorageFullError``.
 
     Many processes may use one file, on one machine: not over a network file system. The log
-    is moved into the file every 1000 pages and kept below 64 MiB, unless another process reads
+    is moved into the file every 1000 pages and kept at about 32 MiB, unless another process reads
     all the time. ``vacuum`` leaves free space inside the file, for new records. Listings are
-    ordered by key and leave out ``data``. A thread is not read in one snapshot.
+    ordered by key.
     """
 
     name: ClassVar[str] = "sqlite"
@@ -228,7 +227,7 @@ class SQLiteStorage(Storage):
 
     def _listed(self, space: Space, row: Sequence[Any]) -> Record | StorageError | None:
         try:
-            return listed_record(row)
+            return record_of_json(row)
         except _BROKEN:
             return self._read_one(space, row[0])
 

@@ -7,12 +7,17 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from torpor.storage import codec
 from torpor.storage import sqlite_statements as sql
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.plan import Write, plan
 from torpor.storage.records import Record, Rejected, Space
-from torpor.storage.sqlite_rows import as_json, row_of_entry, row_of_record
+from torpor.storage.sqlite_rows import (
+    as_json,
+    record_of_json,
+    record_of_row,
+    row_of_entry,
+    row_of_record,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,11 +85,9 @@ def _insert(
 def _stored(
     connection: sqlite3.Connection, changes: Sequence[Change]
 ) -> list[Record | CorruptRecordError | None]:
-    """Return of each change's record what ``plan`` needs; not its data, nor if that is sound."""
+    """Return what ``plan`` needs to know of each change's record."""
     if len(changes) == 1:
-        change = changes[0]
-        row = connection.execute(sql.read_revision(change.space), (change.key,)).fetchone()
-        return [None if row is None else _revision(change.key, *row)]
+        return [_stored_one(connection, changes[0])]
     stored: list[Record | CorruptRecordError | None] = [None] * len(changes)
     for space in Space:
         places = [i for i, change in enumerate(changes) if change.space is space]
@@ -93,21 +96,25 @@ def _stored(
             [found] = connection.execute(sql.read_revisions(space), (keys,)).fetchone()
             for index, *row in json.loads(found):
                 i = places[index]
-                stored[i] = _revision(changes[i].key, *row)
+                try:
+                    stored[i] = _revision(row, record_of_json)
+                except (*BROKEN_ROW,):
+                    stored[i] = _stored_one(connection, changes[i])
     return stored
 
 
-def _revision(
-    key: str, rev: int, change_id: str, deleted: int, head: str | None
-) -> Record | CorruptRecordError:
+def _stored_one(
+    connection: sqlite3.Connection, change: Change
+) -> Record | CorruptRecordError | None:
+    row = connection.execute(sql.read_revision(change.space), (change.key,)).fetchone()
     try:
-        return Record(
-            key=key,
-            rev=rev,
-            change_id=change_id,
-            updated_at=0.0,
-            deleted=deleted == 1,
-            thread=codec.decode_head(head, key),
-        )
+        return None if row is None else _revision(row, record_of_row)
     except CorruptRecordError as error:
         return error
+
+
+def _revision(row: Sequence[Any], record_of: Callable[[Sequence[Any]], Record]) -> Record:
+    key, rev, change_id, deleted, *_, head, _, _ = row
+    if head is not None:
+        return record_of(row)
+    return Record(key=key, rev=rev, change_id=change_id, updated_at=0.0, deleted=deleted == 1)

@@ -39,7 +39,8 @@ _MAX_IDLE = 8
 _CACHED_STATEMENTS = 128
 _CACHE_KIBIBYTES = 16 * 1024
 _CHECKPOINT_PAGES = 1000
-_MAX_WAL_BYTES = 64 * 1024 * 1024
+_MAX_WAL_BYTES = 32 * 1024 * 1024
+_WATCH_SECONDS = 0.1
 _CHECKPOINT_WAIT_MS = 200
 _POLL_SECONDS = (0.0005, 0.0015)
 
@@ -90,7 +91,8 @@ class DatabaseFile:
             "wal_autocheckpoint": _CHECKPOINT_PAGES,
             "journal_size_limit": _MAX_WAL_BYTES,
         }
-        self._wal = f"{path}-wal"
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._watch_at = 0.0
         self._wal_limit = _MAX_WAL_BYTES
         self._closed = False
         self._begin_process()
@@ -141,7 +143,7 @@ class DatabaseFile:
             self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
             result = work(connection)
             connection.execute("COMMIT")
-            self._bound_wal(connection)
+            self._watch_wal(connection, deadline - self._busy_timeout)
         except sqlite3.Error as error:
             raise self._translated(error) from error
         finally:
@@ -171,15 +173,21 @@ class DatabaseFile:
                     raise
             time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - not for secrets
 
-    def _bound_wal(self, connection: sqlite3.Connection) -> None:
+    def _watch_wal(self, connection: sqlite3.Connection, now: float) -> None:
         """Begin the write-ahead log anew if it has grown too long.
 
         SQLite does so by itself, but only at a moment without a reader, which may not come for
         hours. A reader that holds on is another process's; it is waited for shortly, and again
         when the log has doubled. That fails without harm: what was committed is in the log.
+
+        Seldom, because Linux gives a file that was looked at a new time stamp with its next
+        write, and to sync that too takes longer than the write.
         """
+        if now < self._watch_at:
+            return
+        self._watch_at = now + _WATCH_SECONDS
         try:
-            size = os.stat(self._wal).st_size  # noqa: PTH116 - a third of the time of Path's
+            size = self._wal.stat().st_size
         except FileNotFoundError as error:
             msg = f"{self._path} was removed or replaced while it was in use"
             raise StorageError(msg) from error
@@ -322,7 +330,7 @@ class DatabaseFile:
         """Return the bytes on disk of the file and its write-ahead log."""
         size = self._path.stat().st_size
         with suppress(FileNotFoundError):
-            size += os.stat(self._wal).st_size  # noqa: PTH116 - as above
+            size += self._wal.stat().st_size
         return size
 
     def close(self) -> None:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "as_json",
     "entry_of_text",
-    "listed_record",
-    "real",
+    "record_of_json",
     "record_of_row",
     "record_of_text",
     "row_of_entry",
@@ -91,8 +90,8 @@ def record_of_text(key: str, fields: Sequence[str]) -> Record:
             int(deleted),
             kind,
             int(version),
-            real(wake_at),
-            real(updated_at),
+            _real(wake_at),
+            _real(updated_at),
             head or None,
             int(checksum),
             data or None,
@@ -100,14 +99,13 @@ def record_of_text(key: str, fields: Sequence[str]) -> Record:
     )
 
 
-def listed_record(row: Sequence[Any]) -> Record:
-    """Return the record of a row of ``list_records``."""
+def record_of_json(row: Sequence[Any]) -> Record:
+    """Return the record of a row that came as JSON."""
     *begin, wake_at, updated_at, head, checksum, data = row
-    return record_of_row((*begin, real(wake_at), real(updated_at), head, checksum, data))
+    return record_of_row((*begin, _real(wake_at), _real(updated_at), head, checksum, data))
 
 
-def real(quoted: str) -> float | None:
-    """Return the number that SQLite's ``quote`` wrote."""
+def _real(quoted: str) -> float | None:
     return None if quoted == "NULL" else float(quoted)
 
 

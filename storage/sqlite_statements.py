@@ -11,6 +11,8 @@ multi-row statement makes SQLite keep a statement journal, at a third of the wri
 have a rowid for the same reason: rows of 1 KB in the tree of the text key halve it.
 """
 
+# ruff: noqa: S608 - no value is ever put into a statement, only names that stand in this file
+
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -90,6 +92,9 @@ CREATE TABLE entries (
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 MAX_ROWS = _SIZES[-1]
 
+# Reals go through ``quote``, which writes all their digits (nearly: where SQLite has no long
+# doubles the last may differ, the checksum tells, and the row is read alone).
+
 # Between the fields and rows of ``read_records``. JSON has no such characters; where a kind or
 # a change's id has them, the row does not pass its checksum and is read alone.
 FIELD, ROW = "\x1f", "\x1e"
@@ -115,7 +120,7 @@ def read_records(space: Space) -> str:
         "deleted",
         "kind",
         "version",
-        "quote(wake_at)",  # the one way to all digits of a REAL
+        "quote(wake_at)",
         "quote(updated_at)",
         "thread",
         "checksum",
@@ -126,17 +131,23 @@ def read_records(space: Space) -> str:
     return f"SELECT CAST(group_concat({row}, char(30)) AS BLOB) {_wanted(space)}"
 
 
+# What decides a change. The thread's head goes on from what is stored, so it has to be sound,
+# which takes the data too to tell; a record without a thread is replaced whole.
+_DATA_OF_OWNER = "CASE WHEN thread IS NOT NULL THEN data END"
+
+
 @cache
 def read_revision(space: Space) -> str:
-    """What decides a change, by key."""
-    return f"SELECT rev, change_id, deleted, thread FROM {space.value} WHERE key = ?"
+    """The columns of ``read_record``, by key; without data if there is no thread."""
+    columns = ", ".join((*_RECORD_COLUMNS[:-1], _DATA_OF_OWNER))
+    return f"SELECT {columns} FROM {space.value} WHERE key = ?"
 
 
 @cache
 def read_revisions(space: Space) -> str:
-    """What decides changes, by a JSON array of keys; first comes the index in that array."""
-    row = "json_array(wanted.key, rev, change_id, deleted, thread)"
-    return f"SELECT CAST(json_group_array({row}) AS BLOB) {_wanted(space)}"
+    """The same by a JSON array of keys, as JSON; before the columns the index in that array."""
+    columns = f"wanted.key, {_JSON_COLUMNS}, {_DATA_OF_OWNER}"
+    return f"SELECT CAST(json_group_array(json_array({columns})) AS BLOB) {_wanted(space)}"
 
 
 def _wanted(space: Space) -> str:
@@ -146,18 +157,21 @@ def _wanted(space: Space) -> str:
     )
 
 
+_JSON_COLUMNS = """
+    stored.key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at),
+    thread, checksum
+"""
+
+
 @cache
 def list_records(space: Space) -> str:
-    """At most ``?`` live records with ``? <= key <= ?``, in key order."""
+    """At most ``?`` live records with ``? <= key <= ?``, in key order, as JSON."""
     return f"""
-        SELECT CAST(json_group_array(json_array(
-            key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at),
-            thread, checksum, data
-        )) AS BLOB)
+        SELECT CAST(json_group_array(json_array({_JSON_COLUMNS}, data)) AS BLOB)
         FROM (
             SELECT * FROM {space.value}
             WHERE key >= CAST(? AS TEXT) AND key <= ? AND deleted = 0 ORDER BY key LIMIT ?
-        )
+        ) AS stored
     """
 
 

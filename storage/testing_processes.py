@@ -55,7 +55,7 @@ class ProcessContract(ContractKit):
 
     @needs("second_process")
     def test_killed_process_leaves_whole_changes(self, storage: Storage) -> None:
-        """After a kill each change is there whole or not, each acknowledged one is (rule 1, 3)."""
+        """After a kill no change is half there, no saved one is lost (rule 1, rule 3)."""
         keys = [f"agent {number}" for number in range(3)]
         for batches in (1, 5, 20):
             acknowledged = _kill_after(batches, self.opener(storage), keys)

@@ -183,7 +183,7 @@ class ThreadContract(ContractKit):
         assert storage.thread_head("log") is None
 
     def test_recreated_thread_goes_on(self, storage: Storage) -> None:
-        """A thread made again has new metadata, no old entry, and the old count (rule 4, 5)."""
+        """Made again, a thread has no old entry and its old count (rule 4, rule 5)."""
         storage.append_thread("log", THREE, metadata={"old": 1})
         storage.delete_thread("log")
 

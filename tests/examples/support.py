@@ -70,8 +70,8 @@ def _row(chance: random.Random, aircraft: int) -> list[object]:
     month, day = chance.randint(1, 12), chance.randint(1, 28)
     hour, minute = chance.randrange(24), chance.randrange(60)
     scheduled = hour * 100 + minute
-    flown = chance.random() > 0.1  # noqa: PLR2004
-    arrived = flown and chance.random() > 0.05  # noqa: PLR2004
+    flown = chance.random() > 0.1
+    arrived = flown and chance.random() > 0.05
     tail = f"N{chance.randrange(aircraft):05}" if chance.randrange(30) else "NA"
     return [
         2013,
