@@ -80,10 +80,13 @@ class AgentSpec:
         that name in a class of this agent's family.
         """
         try:
-            return self.known[method]
-        except (KeyError, TypeError):  # not seen yet, or not even hashable
-            command = self.known[method] = self._look_up(method)
-            return command
+            command = self.known.get(method)
+        except TypeError:  # not even hashable
+            command = None
+        if command is None:
+            command = self._look_up(method)
+            self.known[method] = command
+        return command
 
     def find_name(self, name: str) -> Command:
         """Return the command called ``name``, or ``UnknownMethodError``."""
@@ -148,7 +151,7 @@ class Agent(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
         super().__pydantic_init_subclass__()
-        _refuse_reserved(cls, set(cls.model_fields) & (RESERVED | HOOKS))  # of a mixin's fields
+        _refuse_reserved(cls, _shadowed(cls))
         try:
             kind = validate_kind(keywords.pop("kind", None) or _snake_case(cls.__name__))
             version = keywords.pop("version", 1)
@@ -235,6 +238,15 @@ def spec_of(cls: type[Agent]) -> AgentSpec:
         msg = f"{cls!r} is not a class of agents: derive one from Agent"
         raise ConfigurationError(msg)
     return spec
+
+
+def _shadowed(cls: type[Agent]) -> set[str]:
+    """Return the reserved names that a mixin of ``cls`` has taken."""
+    return set(cls.model_fields) & (RESERVED | HOOKS) | {
+        name
+        for name in RESERVED
+        if inspect.getattr_static(cls, name) is not inspect.getattr_static(Agent, name)
+    }
 
 
 def _refuse_reserved(cls: type[Agent], names: set[str]) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from torpor import persist
 from torpor.address import address_of
+from torpor.agent import spec_of
 from torpor.clock import SystemClock
 from torpor.storage import Change, Conflict, Put, Rejected, Storage, ThreadHead
-from torpor.storage.errors import ConflictError, InvalidKeyError, StorageError
+from torpor.storage.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidKeyError,
+    StorageError,
+)
 from torpor.storage.retry import retrying
 from torpor.thread import AgentThread
 
@@ -24,13 +30,21 @@ A = TypeVar("A", bound="Agent")
 class _DetachedHost:
     """Where a copy lives that no runtime runs: it remembers what it was thawed from."""
 
-    def __init__(
-        self, storage: Storage, address: str, agent_id: str, rev: int, head: ThreadHead | None
+    def __init__(  # noqa: PLR0913 - an address has three parts
+        self,
+        storage: Storage,
+        kind: str,
+        key: str,
+        partition: str | None,
+        *,
+        rev: int = 0,
+        head: ThreadHead | None = None,
     ) -> None:
-        self.agent_id = agent_id
-        self.address = address
+        self.agent_id = key
+        self.partition = partition
+        self.address = address_of(kind, partition, key)
         self.rev = rev
-        self.agent_thread = AgentThread(storage, SystemClock(), address, head)
+        self.agent_thread = AgentThread(storage, SystemClock(), self.address, head)
 
     @property
     def agent_ref(self) -> NoReturn:
@@ -49,7 +63,7 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
     Its fields and its thread can be read and changed; nothing of that is stored until it is
     handed to ``hibernate``. Hooks are not run. Raises ``ThawError`` as a runtime would.
     """
-    spec = cls.agent_spec
+    spec = spec_of(cls)
     address = address_of(spec.kind, partition, key)
     [found] = retrying()(storage.read, [address])
     if found is None:
@@ -60,7 +74,7 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
         agent = persist.thaw(spec, found)
     except Exception as cause:
         raise persist.thaw_error(address, cause) from cause
-    host = _DetachedHost(storage, address, key, found.rev, found.thread)
+    host = _DetachedHost(storage, spec.kind, key, partition, rev=found.rev, head=found.thread)
     object.__setattr__(agent, "_host", host)
     return cast("A", agent)
 
@@ -73,17 +87,11 @@ def hibernate(
     A copy from ``thaw`` is compared with the revision that it was thawed from:
     ``ConflictError`` if somebody wrote since, and nothing is stored. An agent object that was
     made by hand needs its ``key``, and must not be stored yet. The thread's new entries are
-    saved with it. Raises ``InvalidStateError`` and ``StorageError``.
+    saved with it. Raises ``InvalidKeyError`` for another key than the copy's own,
+    ``InvalidStateError`` and ``StorageError``.
     """
-    spec = type(agent).agent_spec
-    host: Any = getattr(agent, "_host", None)
-    if not isinstance(host, _DetachedHost):
-        if key is None:
-            msg = f"which key is this {spec.kind}? pass hibernate(agent, key)"
-            raise InvalidKeyError(msg)
-        address = address_of(spec.kind, partition, key)
-        host = _DetachedHost(storage, address, key, 0, None)
-        object.__setattr__(agent, "_host", host)
+    spec = spec_of(type(agent))
+    host = _host(storage, agent, key, partition)
     encoded = persist.encode(agent, spec, host.address)
     persist.validate(spec, encoded, host.address)
     host.agent_thread.close_turn()
@@ -95,12 +103,37 @@ def hibernate(
         thread=write,
         at=time.time(),
     )
-    [outcome] = retrying()(storage.commit, [change])
+    commit = retrying()
+    [outcome] = commit(storage.commit, [change])
     if isinstance(outcome, Conflict):
-        raise ConflictError(host.address, expected=outcome.expected, found=outcome.found)
+        raise ConflictError(
+            host.address,
+            expected=outcome.expected,
+            found=outcome.found,
+            outcome="unknown" if commit.statistics["attempt_number"] > 1 else "not_applied",
+        )
     if isinstance(outcome, Rejected):
         raise outcome.error
     host.rev = outcome.rev
     if write is not None:
         host.agent_thread.saved(write, outcome.thread)
     return outcome.rev
+
+
+def _host(storage: Storage, agent: Agent, key: str | None, partition: str | None) -> _DetachedHost:
+    host: object = getattr(agent, "_host", None)
+    spec = spec_of(type(agent))
+    if isinstance(host, _DetachedHost):
+        if (key or host.agent_id, partition or host.partition) != (host.agent_id, host.partition):
+            msg = f"this is a copy of {host.address!r}: it is saved there and nowhere else"
+            raise InvalidKeyError(msg)
+        return host
+    if host is not None:
+        msg = f"this {spec.kind} lives in a runtime: use ref.hibernate()"
+        raise ConfigurationError(msg)
+    if key is None:
+        msg = f"which key is this {spec.kind}? pass hibernate(agent, key)"
+        raise InvalidKeyError(msg)
+    host = _DetachedHost(storage, spec.kind, key, partition)
+    object.__setattr__(agent, "_host", host)
+    return host

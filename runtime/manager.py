@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor import persist
 from torpor.activation import Activation
+from torpor.agent import spec_of
 from torpor.counters import Counter
 from torpor.events import (
     AgentEvent,
@@ -143,7 +144,7 @@ class InstanceManager:
 
     def register(self, cls: type[Agent]) -> Registration:
         """Return the registration of ``cls``, made at its first use."""
-        spec = cls.agent_spec
+        spec = spec_of(cls)
         registration = self._registrations.get(spec.kind)
         if registration is None:
             with self._lock:

@@ -16,7 +16,6 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 
 from torpor.storage import codec
 from torpor.storage.errors import (
@@ -25,7 +24,6 @@ from torpor.storage.errors import (
     InvalidStateError,
     SchemaVersionError,
     ThawError,
-    UnserializableError,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ __all__ = ["encode", "fresh", "reset", "thaw", "thaw_error", "validate"]
 
 
 def encode(agent: Agent, spec: AgentSpec, address: str) -> bytes:
-    """Return the state to save as JSON; ``InvalidStateError`` if it has none."""
+    """Return the state to save as JSON; ``InvalidStateError`` if ``checkpoint`` gives none."""
     try:
         if "checkpoint" not in spec.hooks:
             return agent.__pydantic_serializer__.to_json(
@@ -46,12 +44,11 @@ def encode(agent: Agent, spec: AgentSpec, address: str) -> bytes:
             )
         data: Any = agent.checkpoint()
         if not isinstance(data, dict):
-            raise _invalid(address, f"checkpoint() returned {type(data).__name__}, not a dict")
+            msg = f"checkpoint() returned {type(data).__name__}, not a dict"
+            raise TypeError(msg)
         return codec.dumps(data, "the checkpoint").encode()
-    except (PydanticSerializationError, UnserializableError) as error:
-        raise _invalid(address, f"its fields have no JSON form: {error}") from error
-    except (UnicodeEncodeError, RecursionError) as error:
-        raise _invalid(address, f"its fields have no JSON form: {error}") from error
+    except Exception as error:
+        raise _invalid(address, f"its fields cannot be saved: {error!r}") from error
 
 
 def validate(spec: AgentSpec, encoded: bytes, address: str) -> None:
@@ -99,9 +96,9 @@ def thaw(spec: AgentSpec, record: Record) -> Agent:
         if not isinstance(migrated, dict):
             msg = f"migrate() returned {type(migrated).__name__}, not a dict"
             raise TypeError(msg)
-        return spec.cls.restore(cast("dict[str, Any]", migrated))
+        return _restore(spec, cast("dict[str, Any]", migrated))
     if "restore" in spec.hooks:
-        return spec.cls.restore(_document(data, record.key))
+        return _restore(spec, _document(data, record.key))
     return _decode(spec, data)
 
 
@@ -116,15 +113,19 @@ def thaw_error(address: str, cause: BaseException) -> AgentError:
 
 def _decode(spec: AgentSpec, encoded: str | bytes) -> Agent:
     if "restore" in spec.hooks:
-        restored: Any = spec.cls.restore(json.loads(encoded))
-        if not isinstance(restored, spec.cls):
-            msg = f"restore() returned {type(restored).__name__}, not {spec.cls.__name__}"
-            raise TypeError(msg)
-        return restored
+        return _restore(spec, json.loads(encoded))
     return cast(
         "Agent",
         spec.cls.__pydantic_validator__.validate_json(encoded, by_alias=False, by_name=True),
     )
+
+
+def _restore(spec: AgentSpec, document: dict[str, Any]) -> Agent:
+    restored: Any = spec.cls.restore(document)
+    if not isinstance(restored, spec.cls):
+        msg = f"restore() returned {type(restored).__name__}, not {spec.cls.__name__}"
+        raise TypeError(msg)
+    return restored
 
 
 def _document(data: str, key: str) -> dict[str, Any]:

@@ -175,8 +175,8 @@ class Runtime:
             self.get(activation.registration.spec.cls, activation.agent_id, partition=place)
             for activation in list(self.manager.table.values())
             for place in [activation.partition]
-            if cls is None
-            or (activation.registration.spec.cls is cls and activation.partition == partition)
+            if (cls is None or activation.registration.spec.cls is cls)
+            and (partition is None or place == partition)
         ]
 
     def lookup(self, cls: type[A], key: str, *, partition: str | None = None) -> AgentRef[A] | None:
@@ -303,7 +303,10 @@ class Runtime:
 def _open(storage: str | Storage | None) -> Storage:
     if isinstance(storage, Storage):
         return storage
-    if storage is not None:
+    if isinstance(storage, str):
         return open_storage(storage)
+    if storage is not None:  # pyright: ignore[reportUnnecessaryComparison] - callers err
+        msg = f"a storage is a URL or a Storage, not {type(storage).__name__}"
+        raise ConfigurationError(msg)
     home = os.environ.get("TORPOR_HOME") or platformdirs.user_data_dir("torpor", appauthor=False)
     return open_storage(f"sqlite:///{Path(home).absolute() / 'torpor.db'}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torpor.storage import codec
 from torpor.storage.base import Storage
-from torpor.storage.errors import ConfigurationError
+from torpor.storage.errors import ConfigurationError, StorageError
 from torpor.storage.plan import Write, plan
-from torpor.storage.records import Due, Record, Space
+from torpor.storage.records import Due, Record, Rejected, Space
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -60,7 +60,7 @@ class MemoryStorage(Storage):
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         with self._lock:
             return [
-                entries[0].id if (entries := self._range(thread_id, seq, seq + 1)) else None
+                next((entry.id for entry in self._entries(thread_id, seq, seq + 1)), None)
                 for thread_id, seq in places
             ]
 
@@ -75,16 +75,17 @@ class MemoryStorage(Storage):
         newest: bool,
     ) -> Sequence[Entry]:
         with self._lock:
-            entries = self._range(thread_id, start, stop)
-        if kinds is not None:
-            entries = [entry for entry in entries if entry.kind in kinds]
-        if limit is None or limit >= len(entries):
-            return entries
-        return entries[len(entries) - limit :] if newest else entries[:limit]
+            found = self._entries(thread_id, start, stop, newest=newest)
+            entries = list(
+                islice((entry for entry in found if kinds is None or entry.kind in kinds), limit)
+            )
+        return entries[::-1] if newest else entries
 
-    def _range(self, thread_id: str, start: int, stop: int) -> list[Entry]:
+    def _entries(
+        self, thread_id: str, start: int, stop: int, *, newest: bool = False
+    ) -> Iterator[Entry]:
         journal = self._journals.get(thread_id)
-        return [] if journal is None else journal.read(thread_id, start, stop)
+        return iter(()) if journal is None else journal.read(thread_id, start, stop, newest=newest)
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         with self._lock:
@@ -95,8 +96,14 @@ class MemoryStorage(Storage):
         decision = plan(change, shelf.records.get(change.key))
         if not isinstance(decision, Write):
             return decision
-        documents = [codec.encode_entry(entry) for entry in decision.entries]
-        record = _unshared(decision.record)
+        try:
+            documents = [codec.encode_entry(entry) for entry in decision.entries]
+            record = _unshared(decision.record)
+            "".join((record.data or "", *documents)).encode()  # as every other storage has to
+        except (TypeError, ValueError, RecursionError) as error:
+            refusal = StorageError(f"{change.key!r} cannot be stored: {error}")
+            refusal.__cause__ = error
+            return Rejected(refusal)
         shelf.put(record)
         if decision.drop_thread is not None:
             self._journals.pop(decision.drop_thread, None)
@@ -189,13 +196,11 @@ class _Journal:
         self.start = 0
         self.documents: list[str] = []
 
-    def read(self, thread_id: str, start: int, stop: int) -> list[Entry]:
-        first = max(start, self.start)
-        documents = self.documents[first - self.start : max(stop, self.start) - self.start]
-        return [
-            codec.decode_entry(document, seq, thread_id)
-            for seq, document in enumerate(documents, start=first)
-        ]
+    def read(self, thread_id: str, start: int, stop: int, *, newest: bool) -> Iterator[Entry]:
+        """Yield the entries with ``start <= seq < stop``, with ``newest`` the last one first."""
+        found = range(max(start, self.start), min(stop, self.start + len(self.documents)))
+        for seq in reversed(found) if newest else found:
+            yield codec.decode_entry(self.documents[seq - self.start], seq, thread_id)
 
     def write(self, seq: int, documents: list[str]) -> None:
         if not self.documents:

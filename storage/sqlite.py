@@ -42,7 +42,6 @@ _ENTRIES_AT_ONCE = 1000
 _AFTER_ALL = "\U0010ffff" * 150  # behind a prefix: not before any key that begins with it
 # Raised by a batch for what one of its changes holds.
 _UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError, sqlite3.DataError)
-_BROKEN = (ValueError, TypeError, CorruptRecordError)
 
 
 class SQLiteStorage(Storage):
@@ -140,16 +139,14 @@ class SQLiteStorage(Storage):
             rows, broken = "", True
         for row in rows.split(sql.ROW) if rows else ():
             try:
-                index, *fields = row.split(sql.FIELD)
-                place = int(index)
-                found[place] = record_of_text(keys[place], fields)
-            except (*_BROKEN, IndexError):
+                index, record = record_of_text(row, keys)
+            except CorruptRecordError:
                 broken = True
+            else:
+                found[index] = record
         if broken:
-            return [
-                record or self._read_one(space, key)
-                for key, record in zip(keys, found, strict=True)
-            ]
+            for index, key in enumerate(keys):
+                found[index] = found[index] or self._read_one(space, key)
         return found
 
     def _read_one(self, space: Space, key: str) -> Record | StorageError | None:
@@ -185,12 +182,13 @@ class SQLiteStorage(Storage):
         at_once = _ENTRIES_AT_ONCE
         entries: list[Entry] = []
         while missing > 0:
-            parameters = {
+            count = min(missing, at_once)
+            parameters: dict[str, str | int] = {
                 "thread": thread_id,
                 "start": start,
                 "stop": stop,
                 "kinds": as_json(list(kinds or ())),
-                "limit": min(missing, at_once),
+                "limit": count,
             }
             try:
                 text = self._fetch_text(statement, parameters)
@@ -202,7 +200,7 @@ class SQLiteStorage(Storage):
             page = [entry_of_text(thread_id, row) for row in text.split(sql.ROW)] if text else []
             entries += page
             missing -= len(page)
-            if len(page) < parameters["limit"]:
+            if len(page) < count:
                 break
             if newest:
                 stop = page[-1].seq
@@ -228,7 +226,7 @@ class SQLiteStorage(Storage):
     def _listed(self, space: Space, row: Sequence[Any]) -> Record | StorageError | None:
         try:
             return record_of_json(row)
-        except _BROKEN:
+        except CorruptRecordError:
             return self._read_one(space, row[0])
 
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:

@@ -94,11 +94,12 @@ def _stored(
         if places:
             keys = as_json([changes[i].key for i in places])
             [found] = connection.execute(sql.read_revisions(space), (keys,)).fetchone()
-            for index, *row in json.loads(found):
+            rows: list[list[Any]] = json.loads(found)
+            for index, *row in rows:
                 i = places[index]
                 try:
                     stored[i] = _revision(row, record_of_json)
-                except (*BROKEN_ROW,):
+                except CorruptRecordError:
                     stored[i] = _stored_one(connection, changes[i])
     return stored
 

@@ -79,30 +79,37 @@ def record_of_row(row: Sequence[Any]) -> Record:
     return record
 
 
-def record_of_text(key: str, fields: Sequence[str]) -> Record:
-    """Return the record of a row of ``read_records``, without its first field."""
-    rev, change_id, deleted, kind, version, wake_at, updated_at, head, checksum, data = fields
-    return record_of_row(
-        (
-            key,
+def record_of_json(row: Sequence[Any]) -> Record:
+    """Return the record of a row that came as JSON; else as ``record_of_row``."""
+    *begin, wake_at, updated_at, head, checksum, data = row
+    try:
+        return record_of_row((*begin, _real(wake_at), _real(updated_at), head, checksum, data))
+    except ValueError as error:
+        raise CorruptRecordError(str(row[0]), f"undecodable row: {error}") from error
+
+
+def record_of_text(text: str, keys: Sequence[str]) -> tuple[int, Record]:
+    """Return an index in ``keys`` and the record of that key, of a row of ``read_records``."""
+    try:
+        place, rev, change_id, deleted, kind, version, *reals, head, checksum, data = text.split(
+            FIELD
+        )
+        index = int(place)
+        row = (
+            keys[index],
             int(rev),
             change_id,
             int(deleted),
             kind,
             int(version),
-            _real(wake_at),
-            _real(updated_at),
+            *map(_real, reals),
             head or None,
             int(checksum),
             data or None,
         )
-    )
-
-
-def record_of_json(row: Sequence[Any]) -> Record:
-    """Return the record of a row that came as JSON."""
-    *begin, wake_at, updated_at, head, checksum, data = row
-    return record_of_row((*begin, _real(wake_at), _real(updated_at), head, checksum, data))
+        return index, record_of_row(row)
+    except (ValueError, IndexError) as error:
+        raise CorruptRecordError(text[:40], f"undecodable row: {error}") from error
 
 
 def _real(quoted: str) -> float | None:

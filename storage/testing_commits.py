@@ -164,12 +164,12 @@ class CommitContract(ContractKit):
 
     @needs("few_steps")
     def test_batch_takes_few_steps(self, storage: Storage) -> None:
-        """300 rows at once do not wait 300 times for a busy interpreter (rule 11).
+        """100 rows at once do not wait 100 times for a busy interpreter (rule 11).
 
         Whoever lets go of the interpreter gets it back after a switch interval at the earliest,
         while another thread computes.
         """
-        keys = [f"agent {number}" for number in range(300)]
+        keys = [f"agent {number}" for number in range(100)]
         storage.commit([put(key, 0) for key in keys])
 
         def write_and_read() -> None:

@@ -12,6 +12,7 @@ from torpor.storage.records import Change, Entry, Put, Space, ThreadWrite, new_i
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FunctionType
 
     from torpor.storage.base import Storage
     from torpor.storage.records import Checkpoint, Record, Thread, ThreadHead
@@ -34,12 +35,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Test = TypeVar("Test", bound="Callable[..., None]")
+Test = TypeVar("Test", bound="FunctionType")
 
 PATIENCE = 30.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
 
-_needs: dict[object, str] = {}
+_needs: dict[FunctionType, str] = {}
 
 
 def needs(ability: str) -> Callable[[Test], Test]:
@@ -64,11 +65,11 @@ class ContractKit:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in dir(cls):
-            if name.startswith("test_"):
-                ability = _needs.get(getattr(cls, name))
-                if ability is not None and not getattr(cls, ability):
-                    setattr(cls, name, None)
+        for test, ability in _needs.items():
+            name = test.__name__
+            inherits_it = any(vars(base).get(name) is test for base in cls.__mro__)
+            if inherits_it and getattr(cls, name) in {test, None}:
+                setattr(cls, name, test if getattr(cls, ability) else None)
 
     def opener(self, storage: Storage) -> Callable[[], Storage]:
         """Return a function that opens one more storage on the place of ``storage``.

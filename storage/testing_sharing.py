@@ -124,14 +124,18 @@ class InstanceContract(ContractKit):
         with self.opener(storage)() as second:
             storage.put_checkpoint("agent", 1)
             storage.append_thread("log", {"payload": 1})
-            assert checkpoint(second, "agent").value == 1
-            assert payloads(second.load_thread("log")) == [1]
+            for reader in (storage, second):
+                assert checkpoint(reader, "agent").value == 1
+                assert payloads(reader.load_thread("log")) == [1]
+                assert reader.get_checkpoint("later") is None
 
             second.put_checkpoint("agent", 2, expected_rev=1)
             second.append_thread("log", {"payload": 2}, expected_rev=1)
-            second.delete_checkpoint("other")
-            assert checkpoint(storage, "agent").value == 2
-            assert payloads(storage.load_thread("log")) == [1, 2]
+            second.put_checkpoint("later", 3)
+            for reader in (storage, second):
+                assert checkpoint(reader, "agent").value == 2
+                assert payloads(reader.load_thread("log")) == [1, 2]
+                assert checkpoint(reader, "later").value == 3
 
     @needs("second_instance")
     def test_second_instance_fences_the_first(self, storage: Storage) -> None:

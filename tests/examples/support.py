@@ -14,6 +14,7 @@ import flights_data
 from tests.project import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["flight_shown", "run_example", "start_example", "write_flights"]
@@ -23,14 +24,18 @@ _REMOVED = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "OPEN
 
 
 def start_example(
-    name: str, *arguments: str | Path, cwd: Path, stdio: int = subprocess.PIPE, **env: str
+    name: str,
+    *arguments: str | Path,
+    cwd: Path,
+    stdio: int = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start an example; its output, errors included, goes to ``stdio``."""
+    """Start an example on ``stdio``, errors included; ``env`` is laid over the environment."""
     kept = {key: value for key, value in os.environ.items() if key not in _REMOVED}
     return subprocess.Popen(
         [sys.executable, ROOT / "examples" / name, *arguments],
         cwd=cwd,
-        env={**kept, **env},
+        env={**kept, "PYTHONIOENCODING": "utf-8", **(env or {})},
         stdin=stdio,
         stdout=stdio,
         stderr=subprocess.STDOUT,
@@ -39,10 +44,14 @@ def start_example(
 
 
 def run_example(
-    name: str, *arguments: str | Path, cwd: Path, text: str = "", **env: str
+    name: str,
+    *arguments: str | Path,
+    cwd: Path,
+    text: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run an example to its end on the input ``text``; return its exit code and output."""
-    with start_example(name, *arguments, cwd=cwd, PYTHONIOENCODING="utf-8", **env) as process:
+    with start_example(name, *arguments, cwd=cwd, env=env) as process:
         output, _ = process.communicate(text)
     return process.returncode, output
 

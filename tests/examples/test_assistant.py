@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.examples.support import run_example, start_example
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
 KEY = "sk-very-secret"
@@ -33,24 +33,24 @@ class ChatServer(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: ChatServer
-
     def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, ChatServer)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, self.headers["Authorization"], body))
+        server.requests.append((self.path, self.headers["Authorization"], body))
         answer = {"role": "assistant", "content": f"I see {len(body['messages'])} messages"}
         data = json.dumps({"choices": [{"message": answer}]}).encode()
-        self.send_response(self.server.status)
+        self.send_response(server.status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         pass
 
 
 @contextmanager
-def chat_server() -> Iterator[ChatServer]:
+def chat_server() -> Generator[ChatServer]:
     """Run a server while the block runs."""
     with ChatServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -62,10 +62,12 @@ def chat_server() -> Iterator[ChatServer]:
             thread.join()
 
 
-def chat(folder: Path, *lines: str, options: tuple[str, ...] = (), **env: str) -> list[str]:
+def chat(
+    folder: Path, *lines: str, options: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+) -> list[str]:
     """Say ``lines`` to the assistant; return its answers."""
     text = "".join(f"{line}\n" for line in lines)
-    code, output = run_example("assistant.py", *options, cwd=folder, text=text, **env)
+    code, output = run_example("assistant.py", *options, cwd=folder, text=text, env=env)
     assert code == 0, output
     return output.splitlines()[1:]
 
@@ -136,7 +138,7 @@ def test_the_key_is_sent_and_never_shown(tmp_path: Path) -> None:
     with chat_server() as server:
         server.status = 401
         options = ("--model-url", server.url)
-        answers = chat(tmp_path, "hi", options=options, OPENAI_API_KEY=f"{KEY}\n")
+        answers = chat(tmp_path, "hi", options=options, env={"OPENAI_API_KEY": f"{KEY}\n"})
 
     assert server.requests[0][1] == f"Bearer {KEY}"
     assert KEY not in "".join(answers)
@@ -146,7 +148,9 @@ def test_the_key_is_sent_and_never_shown(tmp_path: Path) -> None:
 def test_a_terminal_gets_a_prompt(tmp_path: Path) -> None:
     """On a terminal it asks for each line, and Ctrl-D ends it."""
     ours, theirs = os.openpty()
-    with start_example("assistant.py", cwd=tmp_path, stdio=theirs, TERM="xterm") as process:
+    with start_example(
+        "assistant.py", cwd=tmp_path, stdio=theirs, env={"TERM": "xterm"}
+    ) as process:
         os.close(theirs)
         shown = b""
         for typed in (b"hi\n", b"\x04"):

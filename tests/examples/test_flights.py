@@ -242,7 +242,7 @@ def test_a_terminal_gets_a_bar(many_flights: Path, tmp_path: Path) -> None:
         "f.db",
         cwd=tmp_path,
         stdio=theirs,
-        TERM="xterm",
+        env={"TERM": "xterm"},
     ) as process:
         os.close(theirs)
         shown = _read_terminal(ours, process)

@@ -41,7 +41,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setattr(flights_data, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(flights_data, "user_cache_path", (tmp_path / "cache").joinpath)
     monkeypatch.setattr(flights_data, "SHA256", hashlib.sha256(CSV).hexdigest())
     return folder
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar
 
 from torpor.storage import Change, Conflict, Due, Record, Saved, Space, Storage, ThreadWrite
-from torpor.storage.errors import StorageError
+from torpor.storage.base import validate_key
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.records import new_id
 from torpor.storage.testing import StorageContract
@@ -17,6 +17,7 @@ from torpor.storage.testing import StorageContract
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torpor.storage.errors import StorageError
     from torpor.storage.records import Entry, Outcome
 
 __all__ = ["Alone", "Broken", "broken_storages"]
@@ -193,9 +194,8 @@ class OwnsNoThreads(Broken):
 
     rule = 6
 
-    def _owner(self, thread_id: str) -> Record | None:
-        del thread_id
-        return None
+    def _require_standalone(self, thread_id: str) -> None:
+        validate_key(thread_id)
 
 
 class LosesThePointer(Broken):
@@ -402,6 +402,9 @@ class RemembersReads(Broken):
             if (space, key) not in self._seen:
                 [self._seen[space, key]] = self.place._read(space, [key])
         return [self._seen[space, key] for key in keys]
+
+    def _read_entries(self, *args: object, **options: object) -> Sequence[Entry]:
+        return self.place._read_entries(*args, **options)  # type: ignore[arg-type]  # passed on
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         for change in changes:

@@ -7,20 +7,26 @@ of the batch, at another call of the operating system each time.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage.file import FileStorage
+from torpor.storage.file_layout import STRIPES
 from torpor.storage.records import Change, Record, Rejected, Saved, Space
-from torpor.storage.testing_kit import append, owned, payloads, put
+from torpor.storage.testing_kit import append, owned, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from torpor.storage import Storage
     from torpor.storage.records import Outcome
+
+KEPT = 50
+"""How many entries of its thread the agent of ``commit_for_ever`` keeps, about."""
 
 WRITING_CALLS = ("open", "write", "ftruncate", "fsync", "mkdir", "replace", "unlink", "rmdir")
 """The functions of ``os`` through which a file storage writes."""
@@ -118,10 +124,7 @@ def names(folder: Path) -> list[str]:
 
 @contextmanager
 def at_call(number: int, act: Callable[[str, tuple[Any, ...]], None]) -> Generator[list[str]]:
-    """Call ``act(name, arguments)`` before the ``number``-th writing call; yield all their names.
-
-    Only those that change something count: a file that is opened to be read does not.
-    """
+    """Call ``act(name, arguments)`` before the ``number``-th of these calls; yield their names."""
     calls: list[str] = []
     originals = {name: getattr(os, name) for name in WRITING_CALLS}
 
@@ -148,7 +151,7 @@ def break_off_everywhere(folder: Path) -> None:
     number = 0
     while True:
         number += 1
-        with FileStorage(folder / str(number)) as storage:
+        with FileStorage(folder / str(number), fsync=False) as storage:
             scenario = Scenario(storage)
         child = os.fork()
         if child == 0:
@@ -156,7 +159,7 @@ def break_off_everywhere(folder: Path) -> None:
                 storage.commit(scenario.changes)
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        with FileStorage(storage.path) as storage:
+        with FileStorage(storage.path, fsync=False) as storage:
             scenario.require_whole(storage)
             scenario.require_tidy(storage)
         if os.waitstatus_to_exitcode(status) == 0:
@@ -171,13 +174,16 @@ def _die(name: str, arguments: tuple[Any, ...]) -> None:
     os._exit(9)
 
 
-def commit_for_ever(path: Path, acknowledge: Callable[[int], None]) -> None:
-    """Commit batch after batch and tell of each that was saved; go on where the store is."""
+def commit_for_ever(path: Path, acknowledged: Connection) -> None:
+    """Commit batch after batch, count on from what is stored, and tell what was saved."""
     with FileStorage(path) as storage:
-        found = storage.get_checkpoint("agent")
-        number = found.value if found else 0
+        agent = storage.get_checkpoint("agent")
+        log = storage.thread_head("log")
+        number = agent.value if agent else 0
+        length = log.rev if log else 0
         while True:
             number += 1
+            length += 1
             storage.commit(
                 [
                     owned(
@@ -186,10 +192,40 @@ def commit_for_ever(path: Path, acknowledge: Callable[[int], None]) -> None:
                         number,
                         value=number,
                         wake_at=float(number),
-                        trim_before=max(0, number - 50),
+                        trim_before=number - KEPT,
                     ),
-                    append("log", number),
-                    put("plain", number),
+                    append("log", length),
                 ]
             )
-            acknowledge(number)
+            acknowledged.send((number, length))
+
+
+def put_many(path: Path, count: int) -> None:
+    """Put the same key over and over."""
+    with FileStorage(path) as storage:
+        for number in range(count):
+            storage.put_checkpoint("agent", number)
+
+
+def lock_survives_fork(path: Path) -> None:
+    """Fork while another thread writes; the child must be able to write afterwards."""
+    held, release = threading.Event(), threading.Event()
+    with FileStorage(path, timeout=20.0) as storage:
+
+        def hold() -> None:
+            with storage._locks.hold(STRIPES):  # pyright: ignore[reportPrivateUsage]
+                held.set()
+                release.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if child == 0:
+            storage.put_checkpoint("agent", "child")
+            os._exit(0)
+        release.set()
+        thread.join()
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert storage.put_checkpoint("agent", "parent", expected_rev=1) == 2
