@@ -184,10 +184,12 @@ class Dice:
     """Draws faults at given rates, for each operation from a sequence of its own."""
 
     def __init__(self, seed: int | str, rates: Mapping[FaultKind, float], slow: Slow) -> None:
-        if min(rates.values(), default=0) < 0 or sum(rates.values()) > 1:
+        rest = round(1 - sum(rates.values()), ndigits=9)
+        if min(rates.values(), default=0) < 0 or rest < 0:
             msg = f"rates are at least 0 and add up to at most 1, not {dict(rates)}"
             raise ValueError(msg)
-        self._rates = rates
+        self._kinds: list[FaultKind | None] = [*rates, None]
+        self._weights = [*rates.values(), rest]
         self._slow = slow
         self._randoms = {
             operation: Random(f"{seed}/{operation}")  # noqa: S311 - repeatable, not secret
@@ -197,9 +199,7 @@ class Dice:
     def roll(self, operation: Operation) -> Fault:
         """Return the fault of the next call of ``operation``."""
         random = self._randoms[operation]
-        kinds: list[FaultKind | None] = [*self._rates, None]
-        weights = [*self._rates.values(), 1 - sum(self._rates.values())]
-        [kind] = random.choices(kinds, weights)
+        [kind] = random.choices(self._kinds, self._weights)
         faults: dict[FaultKind | None, Fault] = {
             "conflict": Conflicts(),
             "fail": Fail(),

@@ -230,12 +230,12 @@ class DatabaseFile:
             raise self._translated(error) from error
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            try:
+        try:
+            if connection.in_transaction:
                 connection.rollback()
-            except sqlite3.Error:
-                connection.close()
-                return
+        except sqlite3.Error:
+            connection.close()
+            return
         self._idle.append(connection)
         if self._closed or len(self._idle) > _MAX_IDLE:
             self._close_idle(keep=0 if self._closed else _MAX_IDLE)

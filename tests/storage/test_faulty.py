@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,14 +16,14 @@ from torpor.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from torpor.storage.faulty import Fail, FaultyStorage, Slow, Torn
+from torpor.storage.faulty import Conflicts, Fail, FaultyStorage, Slow, Torn
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torpor.storage.faults import FaultKind, Operation
+    from torpor.storage.faults import Fault, FaultKind, Operation
 
 PATIENCE = 10
 
@@ -352,13 +352,10 @@ def test_limits_are_those_of_the_wrapped_storage(inner: Storage) -> None:
     assert inner.timeout == 7.0
 
 
-@pytest.mark.parametrize("fault", [Torn(1), Fail()])
-def test_fault_that_cannot_be_is_refused(faulty: FaultyStorage, fault: Any) -> None:
-    """Only a commit can be torn; a script that says otherwise is an error."""
-    if isinstance(fault, Torn):
-        with pytest.raises(ValueError, match="commit"):
-            faulty.next("read", fault)
-    else:
+@pytest.mark.parametrize("fault", [Torn(1), Conflicts()])
+def test_fault_that_cannot_be_is_refused(faulty: FaultyStorage, fault: Fault) -> None:
+    """Only a commit can be torn or conflict; a script that says otherwise is an error."""
+    with pytest.raises(ValueError, match="commit"):
         faulty.next("read", fault)
 
 
@@ -375,7 +372,6 @@ def _behaviour(seed: int, rates: dict[FaultKind, float], calls: int = 200) -> li
             except StorageUnavailableError:
                 written = inner.get_checkpoint(f"agent {number}") is not None
                 seen.append("failed after" if written else "failed before")
-            faulty.get_checkpoint("agent 0") if rates.keys() <= {"torn", "conflict"} else None
         return seen
 
 
@@ -414,6 +410,13 @@ def test_rate_of_one_is_always(kind: FaultKind, seen: set[str]) -> None:
     """A kind of fault at rate 1 befalls every commit, at rate 0 none."""
     assert set(_behaviour(3, {kind: 1.0})) == seen
     assert set(_behaviour(3, {kind: 0.0})) == {"Saved"}
+
+
+def test_reads_are_neither_torn_nor_in_conflict(inner: Storage) -> None:
+    """Faults of commits leave other operations alone."""
+    faulty = FaultyStorage.seeded(inner, 1, {"torn": 0.5, "conflict": 0.5})
+
+    assert [faulty.get_checkpoint("agent") for _ in range(20)] == [None] * 20
 
 
 @pytest.mark.parametrize("rates", [{"fail": 1.1}, {"fail": 0.6, "slow": 0.6}, {"fail": -0.1}])
