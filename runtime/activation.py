@@ -314,6 +314,10 @@ class Activation(ThawingActor):
 
     # -- hibernate and delete -----------------------------------------------------------------
 
+    def discard_copy(self) -> None:
+        """See ``TransactionalActor``."""
+        self._push_back(_hibernation(self.address, HibernationReason.DISCARDED))
+
     def _control(self, call: Call, *, inline: bool) -> bool:
         if not call.start():
             return True
@@ -326,7 +330,8 @@ class Activation(ThawingActor):
         reason: HibernationReason = call.args[0]
         if self.lifecycle is Lifecycle.LIVE:
             self.lifecycle = Lifecycle.HIBERNATING
-            if "on_hibernate" in self.registration.spec.hooks:
+            hooked = "on_hibernate" in self.registration.spec.hooks
+            if hooked and reason is not HibernationReason.DISCARDED:
                 self.run_hibernate_hook()
         if not self._park_until_settled(call, inline=inline):
             return False
@@ -361,6 +366,7 @@ class Activation(ThawingActor):
         if self.recovering is not None:
             self._push_back(call)
             return True
+        self.forget_changes()
         self.agent = None
         self.journal = None
         self.lifecycle = Lifecycle.THAWING

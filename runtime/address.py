@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from torpor.storage.base import MAX_KEY_BYTES, validate_key
 from torpor.storage.errors import InvalidKeyError
+from torpor.storage.keys import MAX_KEY_BYTES, validate_key
 
 __all__ = ["address_of", "prefix_of", "split_address", "validate_kind"]
 

@@ -57,7 +57,17 @@ class AgentHost(Protocol):
 class AgentSpec:
     """What an agent class says of itself: kind, version, options, commands, hooks."""
 
-    __slots__ = ("cls", "commands", "fields", "hooks", "kind", "known", "options", "version")
+    __slots__ = (
+        "cls",
+        "commands",
+        "fields",
+        "hooks",
+        "kind",
+        "known",
+        "options",
+        "unsaved",
+        "version",
+    )
 
     def __init__(self, cls: type[Agent], kind: str, version: int, options: dict[str, Any]) -> None:
         self.cls = cls
@@ -70,6 +80,7 @@ class AgentSpec:
             for name in HOOKS
             if inspect.getattr_static(cls, name) is not inspect.getattr_static(Agent, name)
         )
+        self.unsaved = [name for name, field in cls.model_fields.items() if field.exclude]
         self.known: dict[object, Command] = {}
         self.fields: dict[str, Command] = {}
 
@@ -127,9 +138,9 @@ class Agent(BaseModel):
     and any of ``AgentOptions``. Subclasses inherit options, not kind and version.
 
     Public methods, sync or async, are called by message: one at a time, each a transaction. If
-    one raises, fields and thread are as before it. Private attributes are neither saved nor
-    rolled back. Arguments and results pass by reference within a process: don't change or
-    share them afterwards. Hooks are plain ``def`` methods.
+    one raises, fields and thread are as before it. Private attributes, and fields with
+    ``exclude=True``, are neither saved nor rolled back. Arguments and results pass by reference
+    within a process: don't change or share them afterwards. Hooks are plain ``def`` methods.
     """
 
     __slots__ = ("_host",)

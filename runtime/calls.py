@@ -249,11 +249,12 @@ class Reply(pykka.Future[R], Generic[R]):
         assert manager is not None
         assert call is not None
         event = asyncio.Event()
-        wake = partial(_set, asyncio.get_running_loop(), event)
+        loop = asyncio.get_running_loop()
+        wake = partial(_set, loop, event)
         waiters = self._add_waiter(wake)
         if self._done:
             return
-        alarm = None if call.deadline is None else manager.timer.at(call.deadline, wake)
+        cancel = call.deadline and manager.clock.call_at(loop, call.deadline, wake)
         turn = current_turn()
         try:
             if turn is None:
@@ -266,8 +267,8 @@ class Reply(pykka.Future[R], Generic[R]):
             raise
         finally:
             waiters.remove(wake)
-            if alarm is not None:
-                manager.timer.cancel(alarm)
+            if cancel:
+                cancel()
         if not self._done:
             self._time_out(call, manager.clock.monotonic())
 

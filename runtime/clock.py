@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     import threading
     from collections.abc import Callable
 
@@ -31,6 +32,15 @@ class Clock(Protocol):
         """Wait on a held ``condition`` until it is notified or ``deadline`` has come."""
         ...
 
+    def call_at(
+        self, loop: asyncio.AbstractEventLoop, deadline: float, wake: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Have ``wake`` called at ``deadline`` unless what is returned is called before.
+
+        To be called on the thread of ``loop``; ``wake`` may be called on any.
+        """
+        ...
+
     def on_change(self, notify: Callable[[], None]) -> None:
         """Have ``notify`` called when time moves in other ways than by passing."""
         ...
@@ -51,6 +61,12 @@ class SystemClock:
     def wait(self, condition: threading.Condition, deadline: float | None) -> None:
         """See ``Clock``."""
         condition.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+
+    def call_at(
+        self, loop: asyncio.AbstractEventLoop, deadline: float, wake: Callable[[], None]
+    ) -> Callable[[], None]:
+        """See ``Clock``."""
+        return loop.call_later(max(deadline - time.monotonic(), 0), wake).cancel
 
     def on_change(self, notify: Callable[[], None]) -> None:
         """Do nothing: this clock only passes."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, validate_call
+from pydantic.fields import FieldInfo
 
 from torpor.storage.errors import InvalidArgumentsError
 
@@ -22,6 +23,7 @@ Bound = tuple[tuple[Any, ...], dict[str, Any]]
 _MARK = "__torpor_command__"
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 _NO_KEYWORDS: dict[str, Any] = {}
+_UNRESOLVABLE = (NameError, AttributeError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Command:
     """One callable method of one class."""
 
     __slots__ = (
+        "_described",
         "_exact",
         "_names",
         "_required",
@@ -72,6 +75,7 @@ class Command:
         self.is_async = inspect.iscoroutinefunction(function)
         self.marks: _Marks = getattr(function, _MARK, _Marks())
         self._validate: Callable[..., Bound] | None = None
+        self._described = False
         self._exact: tuple[Any, ...] = ()
         self._names: tuple[str, ...] = ()
         self._required = sys.maxsize
@@ -97,9 +101,13 @@ class Command:
                 return args, _NO_KEYWORDS
         assert self._validate is not None
         try:
-            return self._validate(*args, **kwargs)
+            values, named = self._validate(*args, **kwargs)
         except (ValidationError, TypeError) as error:
             raise InvalidArgumentsError(agent, f"{self.name}(): {error}") from error
+        if self._described:
+            return values, named
+        # The validator has filled in the defaults, which are the function's own business.
+        return values[: len(args)], {name: named[name] for name in kwargs}
 
     def _prepare(self) -> None:
         signature = inspect.signature(self.function)
@@ -121,9 +129,16 @@ class Command:
             for p in positional
         )
         plain = all(p.kind is not p.KEYWORD_ONLY or p.default is not p.empty for p in own)
-        if plain:
+        self._described = any(_is_described(p) for p in own)
+        if plain and not self._described:
             self._required = sum(p.default is p.empty for p in positional)
         self._validate = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(collect)
+
+
+def _is_described(parameter: inspect.Parameter) -> bool:
+    """Whether pydantic knows more of a parameter than its type: a default or name of its own."""
+    annotated = get_origin(parameter.annotation) is Annotated
+    return annotated or isinstance(parameter.default, FieldInfo)
 
 
 class _Never:
@@ -131,10 +146,10 @@ class _Never:
 
 
 def _resolved_hints(function: Callable[..., Any]) -> dict[str, Any]:
-    # Names imported for type checkers only can't be resolved: those parameters take anything.
+    # What only type checkers can resolve, such as names imported for them alone, takes anything.
     try:
         return get_type_hints(function, include_extras=True)
-    except NameError:
+    except _UNRESOLVABLE:
         pass
     hints: dict[str, Any] = {}
     for name, annotation in function.__annotations__.items():
@@ -145,7 +160,7 @@ def _resolved_hints(function: Callable[..., Any]) -> dict[str, Any]:
         namespace = getattr(function, "__globals__", {})
         try:
             hints.update(get_type_hints(holder, globalns=namespace, include_extras=True))
-        except NameError:
+        except _UNRESOLVABLE:
             hints[name] = Any
     return hints
 

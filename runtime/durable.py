@@ -152,7 +152,7 @@ class DurableActor(PooledActor):
                     return
             elif self.dirty:
                 self.manager.note_dirty(self)
-            if self.releasing:
+            if self.releasing or self.ready:
                 self.ready = [*(self.ready or ()), turn]
                 return
         turn.release()
@@ -248,6 +248,8 @@ class DurableActor(PooledActor):
             gate.open()
         if self.registration.options.durability == "turn":
             self.flush()
+        elif self.dirty:
+            self.manager.note_dirty(self)
         self._unpark()
 
     def _release(self) -> None:
@@ -378,12 +380,16 @@ class DurableActor(PooledActor):
     def _stale(self) -> ConflictError:
         return ConflictError(self.address, expected=self.rev, found=None, outcome="not_run")
 
-    def _discard(self) -> None:
-        self.inflight = None
+    def forget_changes(self) -> None:
+        """Give up what no change has taken up: the copy in memory is of no use any more."""
         self.dirty = False
         self.changes = 0
-        self.stalled = None
         self.unsavable = None
+
+    def _discard(self) -> None:
+        self.forget_changes()
+        self.inflight = None
+        self.stalled = None
         self.epoch += 1
         if self.recovering is None:
             self.recovering = []

@@ -28,13 +28,14 @@ logger = logging.getLogger("torpor")
 
 
 class HibernationReason(Enum):
-    """Why an agent left memory."""
+    """Why an agent left memory. DISCARDED: a failed turn could not be rolled back in memory."""
 
     IDLE = "idle"
     EVICTED = "evicted"
     REQUESTED = "requested"
     STOPPED = "stopped"
     ALWAYS_THAW = "always_thaw"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True)

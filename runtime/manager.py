@@ -361,7 +361,7 @@ class InstanceManager:
     def note_save_failure(self, event: SaveFailed) -> None:
         """Count and tell a failed save."""
         self.save_failures.add()
-        logger.warning("%s: save failed (attempt %d): %s", event.agent, event.attempt, event.error)
+        logger.warning("%s: save failed (attempt %d): %r", event.agent, event.attempt, event.error)
         self._emit(event)
 
     def dead_letter(self, event: DeadLetter) -> None:

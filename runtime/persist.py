@@ -60,9 +60,10 @@ def validate(spec: AgentSpec, encoded: bytes, address: str) -> None:
 
 
 def reset(agent: Agent, spec: AgentSpec, encoded: bytes) -> None:
-    """Give ``agent`` the fields that ``encoded`` holds. Private attributes stay as they are."""
+    """Give ``agent`` the fields that ``encoded`` holds. What is never saved stays as it is."""
     other = _decode(spec, encoded)
-    object.__setattr__(agent, "__dict__", other.__dict__)
+    kept = {name: agent.__dict__[name] for name in spec.unsaved if name in agent.__dict__}
+    object.__setattr__(agent, "__dict__", other.__dict__ | kept)
     object.__setattr__(agent, "__pydantic_fields_set__", other.__pydantic_fields_set__)
     object.__setattr__(agent, "__pydantic_extra__", other.__pydantic_extra__)
 

@@ -16,8 +16,10 @@ class AgentProxy:
     """Attributes of this object are those of the agent, by message.
 
     A method returns a ``Reply`` when called; a field is a ``Reply`` of its value. Other names
-    raise ``UnknownMethodError``.
+    raise ``UnknownMethodError``. It is read-only.
     """
+
+    __slots__ = ("_ref",)
 
     def __init__(self, ref: AgentRef[Any]) -> None:
         self._ref = ref
@@ -36,6 +38,8 @@ class AgentProxy:
 
 class MethodProxy:
     """One method of an agent: call it for a ``Reply``, or ``defer`` it to tell."""
+
+    __slots__ = ("_command", "_ref")
 
     def __init__(self, ref: AgentRef[Any], command: Command) -> None:
         self._ref = ref

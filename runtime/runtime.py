@@ -305,7 +305,7 @@ def _open(storage: str | Storage | None) -> Storage:
         return storage
     if isinstance(storage, str):
         return open_storage(storage)
-    if storage is not None:  # pyright: ignore[reportUnnecessaryComparison] - callers err
+    if storage is not None:
         msg = f"a storage is a URL or a Storage, not {type(storage).__name__}"
         raise ConfigurationError(msg)
     home = os.environ.get("TORPOR_HOME") or platformdirs.user_data_dir("torpor", appauthor=False)

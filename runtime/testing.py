@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 __all__ = ["ManualClock"]
@@ -24,6 +25,7 @@ class ManualClock:
         self._monotonic = 0.0
         self._time = time
         self._sleepers: list[tuple[float, threading.Lock]] = []
+        self._alarms: list[tuple[float, Callable[[], None]]] = []
         self._listeners: list[Callable[[], None]] = []
 
     def monotonic(self) -> float:
@@ -41,11 +43,13 @@ class ManualClock:
             self._time += seconds
             due = [lock for deadline, lock in self._sleepers if deadline <= self._monotonic]
             self._sleepers = [s for s in self._sleepers if s[0] > self._monotonic]
+            calls = [wake for deadline, wake in self._alarms if deadline <= self._monotonic]
+            self._alarms = [alarm for alarm in self._alarms if alarm[0] > self._monotonic]
         for lock in due:
             with contextlib.suppress(RuntimeError):  # released already: what it waited for came
                 lock.release()
-        for notify in tuple(self._listeners):
-            notify()
+        for call in (*calls, *self._listeners):
+            call()
 
     def set_time(self, time: float) -> None:
         """Step the wall clock, forward or back."""
@@ -67,6 +71,21 @@ class ManualClock:
         """Wait on ``condition``; ``advance`` notifies it."""
         del deadline
         condition.wait()
+
+    def call_at(
+        self, loop: asyncio.AbstractEventLoop, deadline: float, wake: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call ``wake`` once ``advance`` has passed ``deadline``."""
+        del loop
+        alarm = (deadline, wake)
+        with self._lock:
+            self._alarms.append(alarm)
+
+        def cancel() -> None:
+            with self._lock, contextlib.suppress(ValueError):  # it has been called
+                self._alarms.remove(alarm)
+
+        return cancel
 
     def on_change(self, notify: Callable[[], None]) -> None:
         """Call ``notify`` after each ``advance``."""

@@ -95,9 +95,14 @@ class AgentThread:
         return entry
 
     def trim(self, before: int) -> None:
-        """Remove entries with ``seq < before`` when this turn is saved. ``rev`` stays."""
+        """Remove entries with ``seq < before`` when this turn is saved, none of later ones.
+
+        ``rev`` stays.
+        """
         with self._lock:
-            self._trim = max(before, self._trim or 0)
+            before = min(before, self._rev())
+            if before > self._start():
+                self._trim = before
 
     @property
     def last(self) -> Entry | None:
@@ -111,12 +116,13 @@ class AgentThread:
         return found[0] if found and found[0].seq == seq else None
 
     def tail(self, n: int, *, kinds: Collection[str] | None = None) -> list[Entry]:
-        """Return the last ``n`` entries (of ``kinds``), oldest first.
+        """Return the last ``n`` entries (of one kind, or of several), oldest first.
 
         May read the storage: on an event loop's thread that is a ``BlockingCallError`` unless
         they are in memory; use ``await atail(…)`` there.
         """
-        if n <= 0:
+        kinds = _kinds(kinds)
+        if _size(n) == 0:
             return []
         with self._lock:
             head, recent, pending = self._head, list(self._recent), list(self._pending)
@@ -148,6 +154,8 @@ class AgentThread:
 
         Reads the storage like ``tail``; on an event loop's thread use ``await aentries(…)``.
         """
+        kinds = _kinds(kinds)
+        limit = None if limit is None else _size(limit)
         with self._lock:
             head, recent, pending = self._head, list(self._recent), list(self._pending)
             start = max(self._start(), 0 if after is None else after + 1)
@@ -250,6 +258,17 @@ class AgentThread:
         if on_event_loop():
             detail = "reading the thread blocks; use await thread.atail(…) or aentries(…)"
             raise BlockingCallError(self._address, detail)
+
+
+def _size(n: int) -> int:
+    if n < 0:
+        msg = f"a number of entries is at least 0, not {n}"
+        raise ValueError(msg)
+    return n
+
+
+def _kinds(kinds: Collection[str] | None) -> Collection[str] | None:
+    return (kinds,) if isinstance(kinds, str) else kinds
 
 
 def _of(kinds: Collection[str] | None, start: int, entries: Sequence[Entry]) -> list[Entry]:

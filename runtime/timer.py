@@ -13,23 +13,9 @@ if TYPE_CHECKING:
 
     from torpor.clock import Clock
 
-__all__ = ["Alarm", "Timer"]
+__all__ = ["Timer"]
 
 logger = logging.getLogger("torpor")
-
-
-class Alarm:
-    """One function and its time."""
-
-    __slots__ = ("run", "ticket", "when")
-
-    def __init__(self, when: float, ticket: int, run: Callable[[], None]) -> None:
-        self.when = when
-        self.ticket = ticket
-        self.run: Callable[[], None] | None = run
-
-    def __lt__(self, other: Alarm) -> bool:
-        return (self.when, self.ticket) < (other.when, other.ticket)
 
 
 class Timer:
@@ -41,42 +27,27 @@ class Timer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._heap: list[Alarm] = []
-        self._cancelled = 0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = itertools.count()
         self._closed = False
         self._thread: threading.Thread | None = None
         clock.on_change(self._wake)
 
-    def after(self, delay: float, run: Callable[[], None]) -> Alarm:
+    def after(self, delay: float, run: Callable[[], None]) -> None:
         """Run ``run`` once ``delay`` seconds have passed. Ignored after ``close``."""
-        return self.at(self._clock.monotonic() + delay, run)
+        self.at(self._clock.monotonic() + delay, run)
 
-    def at(self, when: float, run: Callable[[], None]) -> Alarm:
+    def at(self, when: float, run: Callable[[], None]) -> None:
         """Run ``run`` at ``when``. Ignored after ``close``."""
-        alarm = Alarm(when, next(self._ticket), run)
         with self._changed:
             if self._closed:
-                return alarm
-            heapq.heappush(self._heap, alarm)
+                return
+            heapq.heappush(self._heap, (when, next(self._ticket), run))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="torpor-timer", daemon=True)
                 self._thread.start()
-            elif self._heap[0] is alarm:
+            elif self._heap[0][0] == when:
                 self._changed.notify()
-        return alarm
-
-    def cancel(self, alarm: Alarm) -> None:
-        """Forget ``alarm``, unless it has run or is about to."""
-        with self._changed:
-            if alarm.run is None:
-                return
-            alarm.run = None
-            self._cancelled += 1
-            if self._cancelled > len(self._heap) // 2:
-                self._heap = [a for a in self._heap if a.run is not None]
-                heapq.heapify(self._heap)
-                self._cancelled = 0
 
     def close(self) -> None:
         """End the thread; what has not run yet never will."""
@@ -93,17 +64,13 @@ class Timer:
         while True:
             with self._changed:
                 while not self._closed:
-                    due = self._heap[0].when if self._heap else None
+                    due = self._heap[0][0] if self._heap else None
                     if due is not None and due <= self._clock.monotonic():
                         break
                     self._clock.wait(self._changed, due)
                 if self._closed:
                     return
-                alarm = heapq.heappop(self._heap)
-                run, alarm.run = alarm.run, None
-                if run is None:
-                    self._cancelled -= 1
-                    continue
+                _, _, run = heapq.heappop(self._heap)
             try:
                 run()
             except Exception:

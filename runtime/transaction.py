@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from torpor import persist
@@ -74,19 +75,18 @@ class TransactionalActor(DurableActor):
 
     def run_sync(self, turn: Turn, command: Command) -> None:
         """Run a sync turn, from begin to end, on this thread."""
+        context = turn.call.context or contextvars.copy_context()
+        context.run(self._run_in_context, turn, command)
+
+    def _run_in_context(self, turn: Turn, command: Command) -> None:
         call = turn.call
-        context = call.context or contextvars.copy_context()
         try:
-            result = context.run(self._invoke, turn, command)
+            self.begin(turn)
+            result = command.function(self.agent, *call.args, **call.kwargs)
         except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
             self.end(turn, None, error)
         else:
             self.end(turn, result, None)
-
-    def _invoke(self, turn: Turn, command: Command) -> Any:
-        self.begin(turn)
-        call = turn.call
-        return command.function(self.agent, *call.args, **call.kwargs)
 
     def begin(self, turn: Turn) -> None:
         """Start a turn on this thread and context; runs the hook that is due."""
@@ -122,32 +122,48 @@ class TransactionalActor(DurableActor):
         self.finish(turn, encoded)
 
     def _roll_back(self, turn: Turn, error: BaseException, *, tracked: bool) -> bytes:
-        agent = self._undo(turn)
-        spec = self.registration.spec
+        agent, spec = self.agent, self.registration.spec
+        assert agent is not None
+        usable = self._undo(turn)
         if tracked:
-            self._track("instruction_start", turn)
-            self._track("instruction_end", turn, status="error")
-        if "on_failure" not in spec.hooks:
+            self._track_failure(turn)
+        if not usable or "on_failure" not in spec.hooks:
             return self.base
         try:
             agent.on_failure(error)
             encoded = persist.encode(agent, spec, self.address)
             persist.validate(spec, encoded, self.address)
         except Exception as failure:
-            self._undo(turn)
             logger.exception("%s: on_failure raised", self.address)
+            self._undo(turn)
+            if tracked:
+                self._track_failure(turn)
             self.manager.events.emit(HookFailed(self.address, "on_failure", failure))
             return self.base
         return encoded
 
-    def _undo(self, turn: Turn) -> Agent:
+    def _undo(self, turn: Turn) -> bool:
+        """Bring back what was before ``turn``; if even that fails, drop the copy: False."""
         agent = self.agent
         assert agent is not None
-        persist.reset(agent, self.registration.spec, self.base)
+        turn.held = None
         if self.journal is not None:
             self.journal.roll_back_turn()
-        turn.held = None
-        return agent
+        try:
+            persist.reset(agent, self.registration.spec, self.base)
+        except Exception:
+            logger.exception("%s: cannot be rolled back, is dropped from memory", self.address)
+            self.discard_copy()
+            return False
+        return True
+
+    @abstractmethod
+    def discard_copy(self) -> None:
+        """Have the agent thawed anew before the next message, once all before is saved."""
+
+    def _track_failure(self, turn: Turn) -> None:
+        self._track("instruction_start", turn)
+        self._track("instruction_end", turn, status="error")
 
     def _track(self, kind: str, turn: Turn, **more: str) -> None:
         command = turn.call.message

@@ -1,5 +1,7 @@
 """Checkpoints and threads: the contract, its records and the backends behind it."""
 
+from __future__ import annotations
+
 from torpor.storage.base import Storage
 from torpor.storage.records import (
     Change,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any, cast
+from typing import Any
 
 from torpor.storage.errors import CorruptRecordError, UnserializableError
 from torpor.storage.records import Entry, Record, ThreadHead
@@ -24,9 +24,20 @@ __all__ = [
     "encode_record",
     "entry_checksum",
     "record_checksum",
+    "require_storable",
 ]
 
 FORMAT_VERSION = 1
+
+# Of fields that the checksum does not see as they are: "7" would pass for 7.
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "rev": (int,),
+    "version": (int,),
+    "deleted": (bool,),
+    "updated_at": (int, float),
+    "wake_at": (int, float, type(None)),
+    "data": (str, type(None)),
+}
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -49,14 +60,26 @@ def dumps(value: Any, what: str = "value") -> str:
 
 def _require_text_keys(value: Any) -> None:
     if isinstance(value, dict):
-        for key, item in cast("dict[Any, Any]", value).items():
+        pairs: dict[Any, Any] = value
+        for key, item in pairs.items():
             if not isinstance(key, str):
                 msg = f"the key {key!r} is not text"
                 raise TypeError(msg)
             _require_text_keys(item)
     elif isinstance(value, list | tuple):
-        for item in cast("list[Any]", value):
+        items: list[Any] | tuple[Any, ...] = value
+        for item in items:
             _require_text_keys(item)
+
+
+def require_storable(entry: Entry) -> None:
+    """Raise ``UnserializableError`` unless ``entry`` can be stored and read back the same."""
+    # Whoever calls this may have got the fields from anywhere, whatever their types say.
+    texts: tuple[object, ...] = (entry.kind, entry.id)
+    if not all(isinstance(text, str) for text in texts):
+        msg = f"kind and id of an entry are text, not {entry.kind!r} and {entry.id!r}"
+        raise UnserializableError(msg)
+    dumps([entry.payload, entry.refs, entry.kind, entry.id, entry.at], "the entry")
 
 
 def checksum(*parts: str) -> int:
@@ -164,7 +187,11 @@ def decode_record(document: Any, key: str) -> Record:
         if fields["thread"] is not None:
             fields["thread"] = ThreadHead(**fields["thread"])
         record = Record(**fields)
-        sound = record.key == key and found == record_checksum(record, encode_head(record.thread))
+        sound = (
+            record.key == key
+            and all(isinstance(fields[name], types) for name, types in _FIELD_TYPES.items())
+            and found == record_checksum(record, encode_head(record.thread))
+        )
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptRecordError(key, f"undecodable document: {error}") from error
     if not sound:

@@ -11,8 +11,8 @@ TorporError
 ├── StorageError                  the storage could not do what it was asked
 │   ├── ConflictError                 somebody else wrote first
 │   ├── StorageUnavailableError       not now: retried until the deadline, then raised
+│   │   └── StorageFullError              no space left to write to
 │   ├── StorageClosedError            used after close()
-│   ├── StorageFullError              no space left to write to
 │   ├── CorruptRecordError            stored bytes that cannot be trusted; left as they are
 │   ├── RecordTooLargeError           larger than the backend takes
 │   ├── OwnedThreadError              the thread belongs to an agent: send that agent a message
@@ -40,7 +40,7 @@ Facts are attributes. ``outcome``, where there is one, says what became of the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pykka
 
@@ -88,6 +88,19 @@ CallOutcome = Literal["not_run", "not_applied", "unknown"]
 
 class TorporError(Exception):
     """Base of every error that Torpor raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the class with self.args, which few of these take.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    cls: type[TorporError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> TorporError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(TorporError):

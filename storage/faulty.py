@@ -41,7 +41,7 @@ from torpor.storage.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
     from torpor.storage.errors import StorageError
     from torpor.storage.records import Change, Due, Entry, Outcome, Record, Space
@@ -171,7 +171,7 @@ class FaultyStorage(Storage):
         self.disconnect(0)
 
     @contextmanager
-    def disconnected(self) -> Iterator[None]:
+    def disconnected(self) -> Generator[None]:
         """Refuse every call within the block with ``StorageUnavailableError``."""
         self.disconnect()
         try:

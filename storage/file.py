@@ -112,14 +112,7 @@ class FileStorage(Storage):
 
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         with translated_errors():
-            return [self._read_entry_id(thread_id, seq) for thread_id, seq in places]
-
-    def _read_entry_id(self, thread_id: str, seq: int) -> str | None:
-        try:
-            return self._log(thread_id).id_at(seq)
-        except FileNotFoundError:
-            self._layout.require_store()
-            return None
+            return [EntryLog(self._layout, thread_id).id_at(seq) for thread_id, seq in places]
 
     def _read_entries(  # noqa: PLR0913 - see Storage
         self,
@@ -131,14 +124,9 @@ class FileStorage(Storage):
         limit: int | None,
         newest: bool,
     ) -> Sequence[Entry]:
+        log = EntryLog(self._layout, thread_id)
         with translated_errors():
-            try:
-                return self._log(thread_id).read(
-                    start, stop, kinds=kinds, limit=limit, newest=newest
-                )
-            except FileNotFoundError:
-                self._layout.require_store()
-                return ()
+            return log.read(start, stop, kinds=kinds, limit=limit, newest=newest)
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         with translated_errors():
@@ -166,6 +154,3 @@ class FileStorage(Storage):
     def _vacuum(self, before: float) -> int:
         with translated_errors():
             return self._vacuumer.run(before)
-
-    def _log(self, thread_id: str) -> EntryLog:
-        return EntryLog(self._layout.log(hash_of(thread_id)), thread_id)

@@ -129,10 +129,8 @@ class Committer:
             with _rejecting(step.change, outcomes):
                 self._log(step).append(step.covered, step.lines)
         appended = _accepted(appending, outcomes)
-        self._files.sync(self._layout.log(step.thread_name) for step in appended)
-        self._files.sync(
-            self._layout.threads / step.thread_name for step in appended if step.covered is None
-        )
+        self._files.sync(self._log(step).path for step in appended)
+        self._files.sync(self._log(step).path.parent for step in appended if step.covered is None)
         return _accepted(steps, outcomes)
 
     def _make_folders(self, steps: Sequence[_Step], outcomes: dict[str, Outcome]) -> None:
@@ -179,7 +177,7 @@ class Committer:
                 self._log(step).trim(step.head, self._files)
 
     def _log(self, step: _Step) -> EntryLog:
-        return EntryLog(self._layout.log(step.thread_name), step.head.id)
+        return EntryLog(self._layout, step.head.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ entries does not depend on how many there are.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from itertools import islice
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from torpor.storage import codec
 from torpor.storage.errors import CorruptRecordError, MissingThreadError, ThreadMismatchError
 from torpor.storage.file_io import write_fully
+from torpor.storage.file_layout import hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
 
     from torpor.storage.file_io import DurableFiles
+    from torpor.storage.file_layout import Layout
     from torpor.storage.records import Entry, ThreadHead
 
 __all__ = ["EntryLog"]
@@ -34,17 +36,18 @@ _LINE = re.compile(rb'\{"seq":(\d{1,19}),"checksum":(\d{1,10}),"entry":(.*)\}\n'
 
 
 class EntryLog:
-    """The log of ``thread_id`` at ``path``. Writing needs the thread's lock; reading does not."""
+    """The log of ``thread_id``. Writing needs the thread's lock; reading does not."""
 
-    def __init__(self, path: Path, thread_id: str) -> None:
-        self._path = path
+    def __init__(self, layout: Layout, thread_id: str) -> None:
+        self._layout = layout
         self._thread_id = thread_id
+        self.path = layout.log(hash_of(thread_id))
 
     # -- reading ------------------------------------------------------------------------------
 
     def id_at(self, seq: int) -> str | None:
         """Return the id of the entry ``seq``, None if it is not there whole."""
-        with self._path.open("rb") as file:
+        with self._open() as file:
             entry = next(self._sound(file, seq, seq + 1), None)
         return entry.id if entry else None
 
@@ -62,7 +65,7 @@ class EntryLog:
         Unsound ones are passed over; that leaves a gap, which the caller sees. With ``kinds``
         nobody could see it, so then it raises ``CorruptRecordError``.
         """
-        with self._path.open("rb") as file:
+        with self._open() as file:
             if limit is not None and newest:
                 return self._last(file, start, stop, kinds, limit)
             return list(islice(self._of_kinds(file, start, stop, kinds), limit))
@@ -151,6 +154,14 @@ class EntryLog:
         sound = codec.entry_checksum(self._thread_id, seq, document) == int(match[2])
         return (seq, document) if sound else None
 
+    def _open(self) -> BinaryIO:
+        """Open the file to read it; one that is not there is as good as empty."""
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            self._layout.require_store()
+            return io.BytesIO()
+
     # -- writing ------------------------------------------------------------------------------
 
     def lines_of(self, entries: Sequence[Entry]) -> bytes:
@@ -165,7 +176,7 @@ class EntryLog:
         ``MissingThreadError`` or ``ThreadMismatchError``.
         """
         end = 0 if head is None else self._end(head)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, end, os.SEEK_SET)
@@ -180,14 +191,14 @@ class EntryLog:
         is less writing than the appends were.
         """
         if head.start == head.rev:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             return
-        with self._path.open("rb") as file:
+        with self._open() as file:
             unused = self._place_of(file, head.start)
             oldest = self._first_from(file, unused)
             size = file.seek(0, os.SEEK_END)
         if oldest == (head.start, unused) and unused >= size - unused:
-            files.publish_end(self._path, unused)
+            files.publish_end(self.path, unused)
 
     def _encode(self, entry: Entry) -> bytes:
         document = codec.encode_entry(entry)
@@ -195,12 +206,11 @@ class EntryLog:
         return f'{{"seq":{entry.seq},"checksum":{checksum},"entry":{document}}}\n'.encode()
 
     def _end(self, head: ThreadHead) -> int:
-        try:
-            with self._path.open("rb") as file:
-                newest = next(self._sound(file, head.rev - 1, head.rev), None)
-                end = file.tell()
-        except FileNotFoundError as error:
-            raise MissingThreadError(self._thread_id, f"no entries, {head.rev} expected") from error
+        with self._open() as file:
+            newest = next(self._sound(file, head.rev - 1, head.rev), None)
+            end = file.tell()
+        if end == 0:
+            raise MissingThreadError(self._thread_id, f"no entries, {head.rev} expected")
         if newest is None or newest.id != head.last:
             found = None if newest is None else newest.id
             raise ThreadMismatchError(

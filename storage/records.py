@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from torpor.storage.errors import StorageError
+    from torpor.storage.errors import TorporError
 
 __all__ = [
     "Change",
@@ -55,7 +56,8 @@ class _Ids:
 
 
 _ids = _Ids()
-os.register_at_fork(after_in_child=_ids.renew)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_ids.renew)
 
 
 def new_id() -> str:
@@ -197,6 +199,27 @@ class Change:
     at: float = 0.0
     id: str = field(default_factory=new_id)
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for what is no change, or not this key's."""
+        if self.space is Space.CHECKPOINTS:
+            fits = (self.put is None) == self.delete and (
+                self.thread is None or self.thread.id.startswith(f"{self.key}#")
+            )
+        else:
+            fits = self.put is None and (
+                self.thread is None if self.delete else _names(self.thread, self.key)
+            )
+        if not fits:
+            msg = f"{self.key!r}: a change puts or deletes its own record, with its own thread"
+            raise ValueError(msg)
+        if self.wake_at is not None and not math.isfinite(self.wake_at):
+            msg = f"wake_at is a time in seconds, not {self.wake_at}"
+            raise ValueError(msg)
+
+
+def _names(thread: ThreadWrite | None, key: str) -> bool:
+    return thread is not None and thread.id == key
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -219,7 +242,7 @@ class Conflict:
 class Rejected:
     """This change can never be stored as it is; its neighbours in the batch are untouched."""
 
-    error: StorageError
+    error: TorporError
 
 
 Outcome = Saved | Conflict | Rejected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 from urllib.parse import parse_qsl, unquote
@@ -90,6 +91,9 @@ class SQLiteStorage(Storage):
         if page_size not in _PAGE_SIZES:
             msg = f"page_size is a power of two from 512 to 65536, not {page_size}"
             raise ConfigurationError(msg)
+        if not 0 <= busy_timeout <= threading.TIMEOUT_MAX:
+            msg = f"busy_timeout is a number of seconds, not {busy_timeout}"
+            raise ConfigurationError(msg)
         self.timeout = busy_timeout
         self._file = DatabaseFile(
             Path(path),
@@ -106,8 +110,8 @@ class SQLiteStorage(Storage):
         Options may stand in the URL too: ``?synchronous=normal&busy_timeout=2``; ``options``
         win.
         """
-        place, _, query = url.partition("?")
-        if not place.startswith("sqlite:///"):
+        place, _, query = url.partition(":")[2].partition("?")
+        if not place.startswith("///"):
             msg = f"{url!r} names no file: write sqlite:///path, or use MemoryStorage, 'memory:'"
             raise ConfigurationError(msg)
         in_url = dict(parse_qsl(query, keep_blank_values=True))
@@ -120,7 +124,7 @@ class SQLiteStorage(Storage):
         except ValueError as error:
             msg = f"{url!r}: {error}"
             raise ConfigurationError(msg) from error
-        return cls(unquote(place.removeprefix("sqlite:///")), **{**given, **options})
+        return cls(unquote(place.removeprefix("///")), **{**given, **options})
 
     def size_bytes(self) -> int:
         """Return the bytes on disk: the file and its write-ahead log."""
@@ -132,21 +136,13 @@ class SQLiteStorage(Storage):
         if len(keys) == 1:
             return [self._read_one(space, keys[0])]
         found: list[Record | StorageError | None] = [None] * len(keys)
-        broken = False
         try:
-            rows = self._fetch_text(sql.read_records(space), (as_json(keys),))
-        except (CorruptRecordError, sqlite3.DataError):
-            rows, broken = "", True
-        for row in rows.split(sql.ROW) if rows else ():
-            try:
+            text = self._fetch_text(sql.read_records(space), (as_json(keys),))
+            for row in text.split(sql.ROW) if text else ():
                 index, record = record_of_text(row, keys)
-            except CorruptRecordError:
-                broken = True
-            else:
                 found[index] = record
-        if broken:
-            for index, key in enumerate(keys):
-                found[index] = found[index] or self._read_one(space, key)
+        except (CorruptRecordError, sqlite3.DataError):  # one by one, to find out which
+            return [self._read_one(space, key) for key in keys]
         return found
 
     def _read_one(self, space: Space, key: str) -> Record | StorageError | None:

@@ -96,7 +96,7 @@ def _stored(
             [found] = connection.execute(sql.read_revisions(space), (keys,)).fetchone()
             rows: list[list[Any]] = json.loads(found)
             for index, *row in rows:
-                i: int = places[index]
+                i = places[int(index)]
                 try:
                     stored[i] = _revision(row, record_of_json)
                 except CorruptRecordError:

@@ -33,6 +33,11 @@ Synchronous = Literal["full", "normal", "off"]
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x546F7270  # "Torp": at byte 68 of the file, where file(1) looks
+# In one statement, so in one snapshot: another process may create the schema meanwhile.
+_IDENTITY = """
+    SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+    FROM pragma_application_id, pragma_user_version
+"""
 _OLDEST_SQLITE = (3, 38, 0)  # JSON functions and operators in every build
 
 _MAX_IDLE = 8
@@ -80,7 +85,7 @@ class DatabaseFile:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             msg = f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed"
             raise ConfigurationError(msg)
-        self._path = path
+        self._path = path.absolute()  # connections opened later must not follow a chdir
         self._busy_timeout = busy_timeout
         self._max_bytes = max_bytes
         self._pragmas: dict[str, str | int] = {
@@ -91,7 +96,7 @@ class DatabaseFile:
             "wal_autocheckpoint": _CHECKPOINT_PAGES,
             "journal_size_limit": _MAX_WAL_BYTES,
         }
-        self._wal = path.with_name(f"{path.name}-wal")
+        self._wal = self._path.with_name(f"{path.name}-wal")
         self._watch_at = 0.0
         self._wal_limit = _MAX_WAL_BYTES
         self._closed = False
@@ -188,8 +193,8 @@ class DatabaseFile:
         self._watch_at = now + _WATCH_SECONDS
         try:
             size = self._wal.stat().st_size
-        except FileNotFoundError as error:
-            msg = f"{self._path} was removed or replaced while it was in use"
+        except OSError as error:
+            msg = f"{self._path} was taken away while it was in use: {error}"
             raise StorageError(msg) from error
         if size <= self._wal_limit:
             return
@@ -245,9 +250,10 @@ class DatabaseFile:
             with suppress(IndexError):  # taken by another thread meanwhile
                 self._idle.pop(0).close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path,
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
             timeout=0,
             isolation_level=None,
             check_same_thread=False,
@@ -258,8 +264,9 @@ class DatabaseFile:
             for name, value in self._pragmas.items():
                 self._execute(connection, f"PRAGMA {name} = {value}", (), deadline)
             if self._max_bytes is not None:
-                [(page_size,)] = connection.execute("PRAGMA page_size")
-                connection.execute(f"PRAGMA max_page_count = {self._max_bytes // page_size}")
+                [(size,)] = self._execute(connection, "PRAGMA page_size", (), deadline)
+                pages = f"PRAGMA max_page_count = {self._max_bytes // size or 1}"
+                self._execute(connection, pages, (), deadline)
         except BaseException:
             connection.close()
             raise
@@ -283,14 +290,16 @@ class DatabaseFile:
             raise ConfigurationError(msg) from error
 
     def _inspect(self) -> None:
-        """Refuse a file that is not ours, by a connection that could not change it."""
-        read_only = f"{self._path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(read_only, uri=True, timeout=self._busy_timeout)
-        with closing(connection):
+        """Refuse a file that is not ours, by a connection that can't change or lock anything."""
+        access = "mode=ro" if self._wal.exists() else "immutable=1"  # that leaves no files beside
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?{access}", uri=True, timeout=self._busy_timeout
+        )
+        with closing(connection), suppress(sqlite3.Error):  # told better when it is opened
             self._has_schema(connection)
 
     def _prepare(self) -> None:
-        connection = self._connect()
+        connection = self._connect("rwc")
         try:
             deadline = self._deadline()
             wal = self._execute(connection, "PRAGMA journal_mode = WAL", (), deadline)
@@ -314,9 +323,9 @@ class DatabaseFile:
 
     def _has_schema(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the schema is there or still to be created; raise if neither fits."""
-        [(application_id,)] = connection.execute("PRAGMA application_id")
-        [(version,)] = connection.execute("PRAGMA user_version")
-        [(tables,)] = connection.execute("SELECT count(*) FROM sqlite_master")
+        [(application_id, version, tables)] = self._execute(
+            connection, _IDENTITY, (), self._deadline()
+        )
         if not (application_id or version or tables):
             return False
         if application_id != _APPLICATION_ID:

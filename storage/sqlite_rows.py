@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage import codec
@@ -36,9 +37,11 @@ def as_json(value: Any) -> str:
 
 def row_of_record(record: Record) -> Row:
     """Return the row of a record; ``ValueError`` or ``TypeError`` if it has none."""
-    if record.wake_at is not None and not math.isfinite(record.wake_at):
-        msg = f"wake_at is {record.wake_at}"  # for which SQLite would put NULL
-        raise ValueError(msg)
+    if record.wake_at is not None:
+        if not math.isfinite(record.wake_at):
+            msg = f"wake_at is {record.wake_at}"  # of which SQLite would make NULL
+            raise ValueError(msg)
+        record = replace(record, wake_at=record.wake_at + 0.0)  # SQLite turns -0.0 into 0.0
     head = codec.encode_head(record.thread)
     return (
         record.key,
@@ -71,7 +74,11 @@ def record_of_row(row: Sequence[Any]) -> Record:
             thread=codec.decode_head(head, key),
             wake_at=wake_at,
         )
-        sound = codec.record_checksum(record, head) == checksum
+        sound = (
+            codec.record_checksum(record, head) == checksum
+            and deleted in {0, 1}
+            and isinstance(updated_at, float)
+        )
     except (ValueError, TypeError) as error:
         raise CorruptRecordError(key, f"undecodable row: {error}") from error
     if not sound:

@@ -133,7 +133,7 @@ def read_records(space: Space) -> str:
 
 # What decides a change. The thread's head goes on from what is stored, so it has to be sound,
 # which takes the data too to tell; a record without a thread is replaced whole.
-_DATA_OF_OWNER = "CASE WHEN thread IS NOT NULL THEN data END"
+_DATA_OF_OWNER = "CASE WHEN thread IS NOT NULL THEN CAST(data AS TEXT) END"
 
 
 @cache
@@ -158,16 +158,17 @@ def _wanted(space: Space) -> str:
 
 
 _JSON_COLUMNS = """
-    stored.key, rev, change_id, deleted, kind, version, quote(wake_at), quote(updated_at),
-    thread, checksum
-"""
+    stored.key, CAST(rev AS INTEGER), CAST(change_id AS TEXT), CAST(deleted AS INTEGER),
+    CAST(kind AS TEXT), CAST(version AS INTEGER), quote(wake_at), quote(updated_at),
+    CAST(thread AS TEXT), CAST(checksum AS INTEGER)
+"""  # no-ops, unless there is a blob, which JSON cannot hold
 
 
 @cache
 def list_records(space: Space) -> str:
     """At most ``?`` live records with ``? <= key <= ?``, in key order, as JSON."""
     return f"""
-        SELECT CAST(json_group_array(json_array({_JSON_COLUMNS}, data)) AS BLOB)
+        SELECT CAST(json_group_array(json_array({_JSON_COLUMNS}, CAST(data AS TEXT))) AS BLOB)
         FROM (
             SELECT * FROM {space.value}
             WHERE key >= CAST(? AS TEXT) AND key <= ? AND deleted = 0 ORDER BY key LIMIT ?
@@ -191,10 +192,12 @@ LIST_DUE = f"""
 
 ENTRY_IDS = """
     SELECT CAST(json_group_array(json_array(
-        wanted.key, CASE WHEN json_valid(document) THEN document ->> 'id' END
+        wanted.key,
+        coalesce(CASE WHEN json_valid(document) THEN json_extract(document, '$.id') END, '')
     )) AS BLOB)
     FROM json_each(?) AS wanted CROSS JOIN entries
-        ON thread_id = wanted.value ->> 0 AND seq = wanted.value ->> 1
+        ON thread_id = json_extract(wanted.value, '$[0]')
+        AND seq = json_extract(wanted.value, '$[1]')
 """
 
 
@@ -242,7 +245,8 @@ def _values(columns: tuple[str, ...], rows: int) -> str:
 DELETE_ENTRIES = """
     DELETE FROM entries WHERE rowid IN (
         SELECT entries.rowid FROM json_each(?) AS doomed CROSS JOIN entries
-            ON thread_id = doomed.value ->> 0 AND seq < doomed.value ->> 1
+            ON thread_id = json_extract(doomed.value, '$[0]')
+            AND seq < json_extract(doomed.value, '$[1]')
     )
 """
 

@@ -14,7 +14,7 @@ from torpor.storage.testing_kit import ContractKit, checkpoint, put
 if TYPE_CHECKING:
     from torpor.storage.base import Storage
 
-JSON_VALUES = [
+JSON_VALUES: list[Any] = [
     None,
     True,
     0,
@@ -77,7 +77,7 @@ class CheckpointContract(ContractKit):
         assert found.data == data
 
     def test_put_replaces_the_whole_record(self, storage: Storage) -> None:
-        """The second put wins, and nothing of the first is left (CP-3)."""
+        """The second put wins, and nothing of the first is left (CP-3, W-37)."""
         storage.put_checkpoint("agent", {"a": 1}, kind="old", version=2, wake_at=5.0)
 
         storage.put_checkpoint("agent", {"b": 2})

@@ -25,7 +25,7 @@ from torpor.storage.testing_kit import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from torpor.storage.base import Storage
 
@@ -272,7 +272,7 @@ class ResendContract(ContractKit):
 
 
 @contextmanager
-def _busy_interpreter() -> Iterator[None]:
+def _busy_interpreter() -> Generator[None]:
     """Let another thread compute without a pause."""
     ended = threading.Event()
 

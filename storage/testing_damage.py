@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from torpor.storage.base import Storage
     from torpor.storage.faults import Operation
+    from torpor.storage.records import Change
 
 
 class FailureContract(ContractKit):
@@ -69,21 +70,21 @@ class FailureContract(ContractKit):
 
         self.sever(storage)
 
-        calls: list[Callable[[], Any]] = [
+        calls: list[Callable[[], object]] = [
             lambda: storage.get_checkpoint("agent"),
             lambda: storage.get_checkpoint("missing"),
             lambda: storage.read(["agent"]),
             lambda: storage.thread_head("log"),
             lambda: storage.load_thread("log"),
-            lambda: storage.commit([put("agent", 1)]),
-            lambda: storage.commit([append("log", "b")]),
+            lambda: _must_save(storage, put("agent", 1)),
+            lambda: _must_save(storage, append("log", "b")),
             storage.list_checkpoints,
             storage.list_threads,
             lambda: storage.list_due(1.0),
         ]
         for call in calls:
             with pytest.raises(StorageError) as caught:
-                _result(call)
+                call()
             assert not isinstance(caught.value, CorruptRecordError)
             assert caught.value.__cause__ is not None
 
@@ -164,9 +165,8 @@ class DamageContract(ContractKit):
         assert checkpoint(storage, "agent").rev == 1
 
 
-def _result(call: Callable[[], Any]) -> Any:
-    """Return what ``call`` returns; raise the error of an outcome."""
-    result = call()
-    if isinstance(result, list) and result and isinstance(result[0], Rejected):
-        raise result[0].error
-    return result
+def _must_save(storage: Storage, change: Change) -> None:
+    [outcome] = storage.commit([change])
+    if isinstance(outcome, Rejected):
+        raise outcome.error
+    assert isinstance(outcome, Saved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from torpor.storage import codec
 from torpor.storage.errors import ConflictError
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Test = TypeVar("Test", bound="FunctionType")
+Test = TypeVar("Test", bound="Callable[..., None]")
 
 PATIENCE = 30.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -47,7 +47,7 @@ def needs(ability: str) -> Callable[[Test], Test]:
     """Mark a test that is left out of a contract class whose attribute ``ability`` is false."""
 
     def mark(test: Test) -> Test:
-        _needs[test] = ability
+        _needs[cast("FunctionType", test)] = ability
         return test
 
     return mark

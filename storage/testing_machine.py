@@ -203,7 +203,7 @@ class StorageStateMachine(RuleBasedStateMachine):
             )
             assert list(thread or ()) == wanted
 
-    @rule(space=st.sampled_from(Space), prefix=st.sampled_from(["", "a", "lo", "é", "%"]))
+    @rule(space=st.sampled_from(Space), prefix=st.sampled_from(["", "a", "lo", "é", "%", "_", "*"]))
     def list_keys(self, space: Space, prefix: str) -> None:
         """List live keys in pages of 1, 2 and all."""
         live = self.model.live(space)

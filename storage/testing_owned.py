@@ -21,6 +21,8 @@ from torpor.storage.testing_kit import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor.storage.base import Storage
     from torpor.storage.records import ThreadHead
 
@@ -82,12 +84,13 @@ class OwnedThreadContract(ContractKit):
         storage.commit([owned("agent", "agent#1", "a", value=1)])
         before = checkpoint(storage, "agent")
 
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: storage.append_thread("agent#1", {}),
             lambda: storage.append_thread("agent#1", [], expected_rev=0),
             lambda: storage.trim_thread("agent#1", 1),
             lambda: storage.delete_thread("agent#1"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(OwnedThreadError) as caught:
                 call()
             assert caught.value.key == "agent#1"

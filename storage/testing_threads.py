@@ -62,9 +62,14 @@ class ThreadContract(ContractKit):
         assert first.id != second.id
 
     def test_entry_keeps_what_it_was_given(self, storage: Storage) -> None:
-        """All of an entry but its ``seq`` is the caller's (rule 5, TH-3)."""
+        """All of an entry but its ``seq`` is the caller's (rule 5, TH-3, TH-8)."""
         given = Entry(
-            kind="message", payload={"text": "hi"}, refs={"by": "x"}, at=12.5, id="mine", seq=99
+            kind="message",
+            payload={"text": "hi"},
+            refs={"entry_id": "x"},
+            at=12.5,
+            id="mine",
+            seq=99,
         )
 
         storage.append_thread("log", given)
@@ -74,7 +79,12 @@ class ThreadContract(ContractKit):
         assert thread is not None
         first, second = thread
         assert first == Entry(
-            kind="message", payload={"text": "hi"}, refs={"by": "x"}, at=12.5, id="mine", seq=0
+            kind="message",
+            payload={"text": "hi"},
+            refs={"entry_id": "x"},
+            at=12.5,
+            id="mine",
+            seq=0,
         )
         assert (second.kind, second.at, second.id, second.seq) == ("message", 3, "other", 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from torpor.storage.errors import ConfigurationError, MissingDriverError
 
@@ -29,17 +28,17 @@ def open_storage(url: str, **options: Any) -> Storage:
     ``ConfigurationError`` for a URL that no backend knows, ``MissingDriverError`` if the
     backend's package is not installed, and ``StorageError`` if it cannot be opened.
     """
-    scheme = urlsplit(url).scheme
-    try:
-        module, name, extra = _BACKENDS[scheme]
-    except KeyError:
-        known = ", ".join(sorted(_BACKENDS))
-        msg = f"no storage for {scheme or 'this'!r} URLs; use one of: {known}"
-        raise ConfigurationError(msg) from None
+    scheme = url.partition(":")[0].lower()
+    if ":" not in url or scheme not in _BACKENDS:
+        known = ", ".join(f"{scheme}:" for scheme in sorted(_BACKENDS))
+        msg = f"no storage for {url.partition('//')[0]!r}; a URL begins with one of: {known}"
+        raise ConfigurationError(msg)
+    module, name, extra = _BACKENDS[scheme]
     try:
         backend = getattr(import_module(module), name)
     except ImportError as error:
-        msg = f"{scheme} storage needs a driver: pip install 'torpor[{extra}]'"
+        cure = f": pip install 'torpor[{extra}]'" if extra else f" that is not here: {error}"
+        msg = f"{scheme} storage needs a driver{cure}"
         raise MissingDriverError(msg) from error
     storage: Storage = backend.from_url(url, **options)
     return storage

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import torpor.storage.testing  # noqa: F401 - first: it has pytest rewrite the asserts of its parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -50,10 +52,3 @@ def file(file_path: Path) -> Iterator[Storage]:
 
     with FileStorage(file_path) as storage:
         yield storage
-
-
-@pytest.fixture(params=["memory", "sqlite", "file"])
-def storage(request: pytest.FixtureRequest) -> Storage:
-    """Return a storage of each backend in turn."""
-    backend: Storage = request.getfixturevalue(request.param)
-    return backend

@@ -19,6 +19,7 @@ from torpor.storage.errors import (
 from torpor.storage.faulty import Conflicts, Fail, FaultyStorage, Slow, Torn
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageContract
+from torpor.storage.testing_kit import append, owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,15 +68,19 @@ CALLS: dict[Operation, Callable[[Storage], object]] = {
     "list_due": lambda storage: storage.list_due(0.0),
     "read": lambda storage: storage.get_checkpoint("agent"),
     "read_entries": lambda storage: storage.read_entries("log", 0, 1),
-    "read_entry_ids": lambda storage: storage._read_entry_ids([("log", 0)]),
+    "read_entry_ids": lambda storage: storage.read(["owner"]),
     "vacuum": lambda storage: storage.vacuum(0.0),
 }
+
+
+def _fill(storage: Storage) -> None:
+    storage.commit([owned("owner", "owner#1", "a"), append("log", "a")])
 
 
 @pytest.mark.parametrize("operation", CALLS)
 def test_each_operation_can_fail(faulty: FaultyStorage, operation: Operation) -> None:
     """A scripted failure befalls that operation, once, and is counted."""
-    faulty.append_thread("log", {})
+    _fill(faulty)
     before = faulty.calls[operation]
     faulty.fail_next(operation)
 
@@ -292,7 +297,7 @@ def test_conflict_befalls_some_of_a_batch(faulty: FaultyStorage) -> None:
 
 def test_disconnected_refuses_everything(faulty: FaultyStorage) -> None:
     """Within the block no operation gets through, after it all do."""
-    faulty.append_thread("log", {})
+    _fill(faulty)
 
     with faulty.disconnected():
         for call in CALLS.values():

@@ -32,29 +32,37 @@ def _fail(code: int) -> Any:
     return fail
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=os.strerror)
-def test_each_call_may_fail(tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOSPC, StorageFullError),
+        (errno.EIO, StorageUnavailableError),
+        (errno.EACCES, StorageError),
+    ],
+    ids=["full", "broken", "forbidden"],
+)
+def test_each_call_may_fail(tmp_path: Path, code: int, kind: type[StorageError]) -> None:
     """Whichever call fails, changes are whole, and the batch can be sent again (rule 1, 3, W-1)."""
-    expected = {errno.ENOSPC: StorageFullError, errno.EIO: StorageUnavailableError}
-    failed = 0
+    errors: list[StorageError] = []
     for number in itertools.count(1):
-        with FileStorage(tmp_path / str(number)) as storage:
+        path = tmp_path / str(number)
+        with FileStorage(path, fsync=False) as storage, FileStorage(path) as failing:
             scenario = Scenario(storage)
             outcomes: Sequence[Outcome] = ()
-            try:
-                with at_call(number, _fail(code)) as calls:
-                    outcomes = storage.commit(scenario.changes)
-            except StorageError as error:
-                failed += 1
-                assert isinstance(error, expected.get(code, StorageError))
-                assert isinstance(error.__cause__, OSError)
-            failed += any(isinstance(outcome, Rejected) for outcome in outcomes)
+            with at_call(number, _fail(code)) as calls:
+                try:
+                    outcomes = failing.commit(scenario.changes)
+                except StorageError as error:
+                    errors.append(error)
+            errors += [outcome.error for outcome in outcomes if isinstance(outcome, Rejected)]
 
-            assert names(storage.path / "tmp") == []
+            assert names(path / "tmp") == []
             scenario.require_whole(storage, outcomes)
         if len(calls) < number:
             break
-    assert failed > 40, "most calls come before the change is saved"
+    assert {type(error) for error in errors} == {kind}
+    assert all(isinstance(error.__cause__, OSError) for error in errors)
+    assert len(errors) > 40, "most calls come before the changes are saved"
 
 
 def test_error_of_one_change_rejects_only_that(file: FileStorage) -> None:

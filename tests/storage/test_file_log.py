@@ -19,7 +19,7 @@ from torpor.storage.errors import (
     ThreadMismatchError,
 )
 from torpor.storage.file import FileStorage
-from torpor.storage.file_layout import hash_of
+from torpor.storage.file_layout import Layout, hash_of
 from torpor.storage.file_log import EntryLog
 from torpor.storage.records import Rejected, Saved
 from torpor.storage.testing_kit import (
@@ -42,9 +42,9 @@ def log(file: FileStorage) -> Path:
     """Return the log of a thread of ``ENTRIES``, behind which two more were written in vain."""
     file.commit([owned("agent", "agent#1", *ENTRIES)])
     head = head_of(file, "agent#1")
-    log = EntryLog(_path(file, "agent#1"), "agent#1")
+    log = EntryLog(Layout(file.path), "agent#1")
     log.append(head, _lines(log, head.rev, "lost", "lost too"))
-    return _path(file, "agent#1")
+    return log.path
 
 
 def test_entries_beyond_the_head_are_overwritten(file: FileStorage, log: Path) -> None:
@@ -60,15 +60,15 @@ def test_entries_beyond_the_head_are_overwritten(file: FileStorage, log: Path) -
 def test_log_torn_behind_the_head(file: FileStorage, log: Path) -> None:
     """Torn at any byte that no head covers, a log is read and continued as before (W-9)."""
     whole = log.read_bytes()
+    head = head_of(file, "agent#1")
     covered = whole[: whole.index(b'{"seq":4')]
     for size in range(len(covered), len(whole)):
         log.write_bytes(whole[:size])
         assert payloads(file.load_thread("agent#1")) == ENTRIES
-        assert file.read(["agent"])[0] == file.read(["agent"])[0]
 
-        entries = EntryLog(log, "agent#1")
-        lines = _lines(entries, 4, "next")
-        entries.append(head_of(file, "agent#1"), lines)
+        entries = EntryLog(Layout(file.path), "agent#1")
+        lines = _lines(entries, head.rev, "next")
+        entries.append(head, lines)
 
         assert log.read_bytes() == covered + lines
 
@@ -93,16 +93,18 @@ def test_lost_log_is_damage(file: FileStorage, log: Path) -> None:
     _require_damage(file, log, MissingThreadError)
 
 
-@given(data=st.data())
-def test_any_damaged_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+@given(place=st.integers(0, 10_000), change=st.integers(1, 255))
+def test_any_damaged_byte_is_noticed(
+    tmp_path_factory: pytest.TempPathFactory, place: int, change: int
+) -> None:
     """Whatever byte changes, only what was written is read, and the rest still is (rule 10)."""
     with FileStorage(tmp_path_factory.mktemp("store"), fsync=False) as file:
-        file.append_thread("log", [{"payload": number} for number in range(9)])
+        file.append_thread("log", [{"payload": number, "id": f"{number}"} for number in range(9)])
         log = _path(file, "log")
         content = bytearray(log.read_bytes())
-        place = data.draw(st.integers(0, len(content) - 1))
+        place %= len(content)
         broken = content[:place].count(b"\n")
-        content[place] ^= data.draw(st.integers(1, 255))
+        content[place] ^= change
         log.write_bytes(content)
 
         for start in range(9):
@@ -110,7 +112,8 @@ def test_any_damaged_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, d
                 try:
                     found = file.read_entries("log", start, stop)
                 except CorruptRecordError:
-                    assert start <= broken + 1 and broken < stop
+                    assert start <= broken + 1, "a lost line feed breaks two lines, not more"
+                    assert stop > broken
                 else:
                     assert [entry.payload for entry in found] == list(range(start, stop))
                     assert not start <= broken < stop
@@ -144,46 +147,46 @@ def test_cost_of_appending_does_not_grow(file: FileStorage) -> None:
     short = _traffic(lambda: file.append_thread("short", {"payload": "next"}))
     long = _traffic(lambda: file.append_thread("long", {"payload": "next"}))
 
-    assert long < short + 60_000
-    assert _path(file, "long").stat().st_size > 100 * (short + 60_000)
+    assert long < short + 15_000
+    assert _path(file, "long").stat().st_size > 200 * (short + 15_000)
     assert head_of(file, "long").rev == 100_001
 
 
 @pytest.mark.parametrize(
     ("query", "first"),
     [
-        ({"tail": 3}, 99_997),
-        ({"tail": 3, "kinds": ["note"]}, 99_997),
-        ({"after": 70_000, "limit": 3}, 70_001),
+        ({"tail": 3}, 19_997),
+        ({"tail": 3, "kinds": ["note"]}, 19_997),
+        ({"after": 7_000, "limit": 3}, 7_001),
         ({"limit": 3}, 0),
     ],
     ids=["tail", "tail of a kind", "middle", "begin"],
 )
 def test_parts_are_read_alone(file: FileStorage, query: dict[str, Any], first: int) -> None:
     """A part of a long thread is read without the rest, wherever it is (rule 7, TH-34)."""
-    file.append_thread("log", [{"payload": number} for number in range(100_000)])
+    file.append_thread("log", [{"payload": number} for number in range(20_000)])
 
     def read() -> None:
         assert payloads(file.load_thread("log", **query)) == [first, first + 1, first + 2]
 
-    assert _traffic(read) < 300_000 < _path(file, "log").stat().st_size / 30
+    assert _traffic(read) < 200_000 < _path(file, "log").stat().st_size / 10
 
 
 def test_trimmed_entries_give_their_room_back(file: FileStorage) -> None:
     """A thread that is trimmed all the time stays small, and is seldom rewritten (rule 7)."""
     size = 0
     before = _written()
-    for number in range(600):
+    for number in range(300):
         file.append_thread("log", {"payload": "x" * 1000})
         file.trim_thread("log", number - 20)
         size = max(size, _path(file, "log").stat().st_size)
 
     assert size < 50 * 1200
-    assert _written() - before < 600 * 4 * 1200
+    assert _written() - before < 300 * 4 * 1200
     assert len(payloads(file.load_thread("log"))) == 21
     file.trim_thread("log", 1000)
     assert not _path(file, "log").exists()
-    assert file.append_thread("log", {"payload": "next"}).start == 600
+    assert file.append_thread("log", {"payload": "next"}).start == 300
 
 
 def test_damaged_log_is_not_trimmed(file: FileStorage, log: Path) -> None:
@@ -200,7 +203,13 @@ def test_damaged_log_is_not_trimmed(file: FileStorage, log: Path) -> None:
 def _require_damage(file: FileStorage, log: Path, thawing: type[StorageError]) -> None:
     """Check that a log without its newest entries is told of, and left as it is."""
     before = log.read_bytes() if log.exists() else None
-    for query in ({}, {"kinds": ["note"]}, {"kinds": ["note"], "tail": 9}, {"tail": 1}):
+    queries: list[dict[str, Any]] = [
+        {},
+        {"kinds": ["note"]},
+        {"kinds": ["note"], "tail": 9},
+        {"tail": 1},
+    ]
+    for query in queries:
         with pytest.raises(CorruptRecordError):
             file.load_thread("agent#1", **query)
     assert type(file.read(["agent"])[0]) is thawing

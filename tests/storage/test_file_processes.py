@@ -8,12 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.storage import file_scenario as scenario
-from torpor.storage.file import FileStorage
 from torpor.storage.testing_kit import PATIENCE, checkpoint, head_of, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torpor.storage.file import FileStorage
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -70,11 +71,12 @@ def _kill_after(seconds: float, path: Path) -> tuple[int, int]:
     process = _spawn.Process(target=scenario.commit_for_ever, args=(path, sender), daemon=True)
     process.start()
     sender.close()
+    told = (0, 0)
     with receiver, suppress(EOFError, OSError):  # it may be killed while it tells
         assert receiver.poll(PATIENCE), "the process committed nothing"
         process.join(seconds)
         process.kill()
         while True:
-            told: tuple[int, int] = receiver.recv()
+            told = receiver.recv()
     process.join(PATIENCE)
     return told

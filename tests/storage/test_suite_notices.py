@@ -8,9 +8,30 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from tests.storage.broken_storages import Alone, Broken, broken_storages
+from tests.storage.broken_storages import (
+    Alone,
+    Broken,
+    FoldsCase,
+    ForgetsChanges,
+    ForgetsDeletedKeys,
+    ForgetsThreadsWakeUps,
+    LastWriterWins,
+    LosesThePointer,
+    NeverMovesWakeUps,
+    ReformatsDocuments,
+    RenamesEntries,
+    SpoilsTheBatch,
+    TakesLaterMetadata,
+    TakesPrefixForPattern,
+    VacuumsTooMuch,
+    WakesTooLate,
+    broken_storages,
+)
 from torpor.storage.memory import MemoryStorage
+from torpor.storage.testing import StorageStateMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +57,40 @@ def test_kept_rule_is_not_complained_about(rule: int) -> None:
 def test_every_rule_is_broken_once() -> None:
     """There is a broken storage for each rule of the contract."""
     assert {broken.rule for broken in broken_storages()} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        LastWriterWins,
+        SpoilsTheBatch,
+        ForgetsChanges,
+        ForgetsDeletedKeys,
+        VacuumsTooMuch,
+        TakesLaterMetadata,
+        RenamesEntries,
+        LosesThePointer,
+        FoldsCase,
+        TakesPrefixForPattern,
+        ReformatsDocuments,
+        NeverMovesWakeUps,
+        WakesTooLate,
+        ForgetsThreadsWakeUps,
+    ],
+)
+def test_machine_notices(broken: type[Broken]) -> None:
+    """The state machine finds out by itself what a broken storage does wrong."""
+
+    class Machine(StorageStateMachine):
+        def make_storage(self) -> Storage:
+            return broken()
+
+    search = settings(
+        max_examples=300, derandomize=True, database=None, phases=[Phase.generate], deadline=None
+    )
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=search)
 
 
 def _failures(
