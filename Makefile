@@ -26,8 +26,8 @@ test: $(call installed,test) ## All tests but the slow ones; ARGS are pytest's
 test-full: $(call installed,test) ## All tests, the slow ones too, with a longer search
 	$(BIN)/python -m pytest -m "not checkers" --hypothesis-profile=full $(ARGS)
 
-bench: $(call installed,bench) ## Torpor beside its peers, as ratios
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+bench: $(call installed,bench) ## Torpor beside its peers, as ratios; CASE=name runs one
+	$(BIN)/python -m tests.benchmarks $(CASE) $(ARGS)
 
 lint: $(call installed,lint) ## Style
 	$(BIN)/ruff check

@@ -8,6 +8,8 @@ schedules ``run`` again.
 
 from __future__ import annotations
 
+import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pykka.messages import (
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from torpor.commands import Command
 
 __all__ = ["Activation"]
+
+logger = logging.getLogger("torpor")
 
 _TURNS_AT_A_TIME = 64
 
@@ -80,27 +84,30 @@ class Activation(ThawingActor):
             self.pool.schedule(self.run)
         return True
 
-    def leave_if_clean(self) -> bool:
-        """Leave at once if nothing is going on, nothing is unsaved and no hook wants to run."""
-        with self.lock:
-            if self._engaged() or not self.settled:
-                return False
-            if "on_hibernate" in self.registration.spec.hooks:
-                return False
-            self.leave()
-        return True
+    def put_to_sleep(self, reason: HibernationReason) -> None:
+        """Have this agent hibernate unless something is going on.
 
-    def request_hibernation(self, reason: HibernationReason) -> None:
-        """Have this agent hibernate unless something is going on."""
+        At once if nothing is unsaved and no hook wants to run, else by a worker.
+        """
         with self.lock:
-            if self._engaged():
+            if self.closed or self.claimed or self.mailbox or self.batch:
                 return
             self.claimed = True
-            self.batch = [_hibernation(self.address, reason)]
+            if at_once := self.settled and "on_hibernate" not in self.registration.spec.hooks:
+                self.lifecycle = Lifecycle.THAWING
+                self.drop_copy()
+            else:
+                self.batch = [_hibernation(self.address, reason)]
+        if at_once:
+            self.manager.note_hibernated(Hibernated(self.address, reason))
+            if self._rest():
+                return
         self.pool.schedule(self.run)
 
-    def _engaged(self) -> bool:
-        return self.closed or self.claimed or bool(self.mailbox or self.batch)
+    def drop_copy(self) -> None:
+        """Forget the agent object and its thread."""
+        self.agent = None
+        self.journal = None
 
     def receive(self, envelope: Envelope[Any]) -> None:
         """Take a message of pykka's own ``ActorRef``: a method call or a field by name."""
@@ -127,20 +134,36 @@ class Activation(ThawingActor):
 
     def run(self) -> None:
         """Run as a worker."""
-        self._step(_TURNS_AT_A_TIME, inline=False)
+        try:
+            self._step(_TURNS_AT_A_TIME, inline=False)
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged
+            self._crashed(error)
 
     def run_inline(self, call: Call, *, storage: bool) -> None:
         """Run ``call`` on its caller's thread; with ``storage``, its load and commit too."""
         self.batch = [call]
         try:
             self._step(1, inline=storage)
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged
+            self._crashed(error)
         except BaseException:
             # An interrupt between two steps: what waits behind this call must go on.
-            if self.claimed and not self.parked:
-                self.pool.schedule(self.run)
+            if self.runner == threading.get_ident():
+                self.run_again()
             raise
 
+    def _crashed(self, error: Exception) -> None:
+        """Tell the caller, and go on with a new copy of the agent: this one may be anything."""
+        logger.error("%s: torpor failed between two turns", self.address, exc_info=error)
+        turn, self.turn = self.turn, None
+        if turn is not None:
+            turn.refuse(error)
+        if self.runner == threading.get_ident():
+            self.abandon_copy()
+            self.run_again()
+
     def _step(self, turns: int, *, inline: bool) -> None:
+        self.runner = threading.get_ident()
         while True:
             if self.recovering is not None and not self._recover():
                 return
@@ -158,9 +181,10 @@ class Activation(ThawingActor):
             if not self._handle(call, inline=inline):
                 return
             turns -= 1
-            if turns <= 0 and self.waiting:
+            if turns <= 0:
                 self.manager.flush_after_turns(self, inline=inline)
-                self.pool.schedule(self.run)
+                if not self._rest():
+                    self.run_again()
                 return
 
     def _next(self) -> Call | None:
@@ -183,6 +207,7 @@ class Activation(ThawingActor):
         with self.lock:
             if self.mailbox or self.batch or self.recovering is not None:
                 return False
+            self.runner = None
             if self.agent is None:
                 self.leave()
                 return True
@@ -200,10 +225,12 @@ class Activation(ThawingActor):
         with self.lock:
             if self.settled:
                 return True
-            if self.unsavable is not None or self.recovering is not None:
+            if self.recovering is not None:
+                return True
+            if self.unsavable is not None and self.inflight is None:
                 return True
             self._push_back(call)
-            self.parked = True
+            self.park()
         return False
 
     def _handle(self, call: Call, *, inline: bool) -> bool:
@@ -223,11 +250,13 @@ class Activation(ThawingActor):
         return True
 
     def _take_turn(self, call: Call, *, inline: bool) -> bool:
-        turn = self.turn = Turn(self, call, self.epoch)
+        call.trouble = None
+        turn = self.turn = Turn(self, call, self.copy_epoch)
         command = call.message
         assert not isinstance(command, str)
         if command.is_async:
             self.manager.flush_after_turns(self, inline=False)
+            self.runner = None
             self.manager.loops.start(self, turn)
             return False
         self.run_sync(turn, command)
@@ -305,12 +334,15 @@ class Activation(ThawingActor):
                 call.attempts += 1
                 again.append(call)
         self.batch = [*(self.batch or ()), *reversed(again)]
-        self.agent = None
-        self.journal = None
+        self.drop_copy()
         self.lifecycle = Lifecycle.THAWING
-        delay = backoff(max((call.attempts for call in again), default=1))
-        self.manager.timer.after(delay, lambda: self.pool.schedule(self.run))
+        self.run_later(backoff(max((call.attempts for call in again), default=1)))
         return False
+
+    def run_later(self, delay: float) -> None:
+        """See ``ThawingActor``."""
+        self.runner = None
+        self.manager.timer.after(delay, lambda: self.pool.schedule(self.run))
 
     # -- hibernate and delete -----------------------------------------------------------------
 
@@ -344,13 +376,9 @@ class Activation(ThawingActor):
             waiting = bool(self.mailbox or self.batch)
             polite = reason in {HibernationReason.IDLE, HibernationReason.EVICTED}
             stays = unsavable is not None or (polite and waiting)
-            if stays or waiting:
-                self.lifecycle = Lifecycle.LIVE if stays else Lifecycle.THAWING
-            else:
-                self.leave()
+            self.lifecycle = Lifecycle.LIVE if stays else Lifecycle.THAWING
             if not stays:
-                self.agent = None
-                self.journal = None
+                self.drop_copy()
         if stays:
             if unsavable is not None:
                 call.refuse(unsavable)
@@ -358,7 +386,7 @@ class Activation(ThawingActor):
         self.manager.note_hibernated(Hibernated(self.address, reason))
         if call.reply_to is not None:
             call.reply_to.settle(None, None)
-        return not self.closed
+        return True
 
     def _delete(self, call: Call, *, inline: bool) -> bool:
         if not self._park_until_settled(call, inline=inline):
@@ -366,11 +394,11 @@ class Activation(ThawingActor):
         if self.recovering is not None:
             self._push_back(call)
             return True
-        self.forget_changes()
-        self.agent = None
-        self.journal = None
+        with self.lock:
+            self.forget_changes()
+        self.drop_copy()
         self.lifecycle = Lifecycle.THAWING
-        turn = Turn(self, call, self.epoch)
+        turn = Turn(self, call, self.copy_epoch)
         turn.open = False
         if self.registration.options.durability == "none":
             turn.release()
@@ -379,7 +407,7 @@ class Activation(ThawingActor):
         with self.lock:
             if self.settled:
                 return True
-            self.parked = True
+            self.park()
         return False
 
 

@@ -130,6 +130,7 @@ class Reply(pykka.Future[R], Generic[R]):
     _value: Any = None
     _error: BaseException | None = None
     _waiters: list[Callable[[], None]]
+    _get_hook_result: Any = pykka.Future[Any]()._get_hook_result  # noqa: SLF001 - "none yet"
     _manager: InstanceManager | None = None
     call: Call | None = None
 
@@ -235,10 +236,10 @@ class Reply(pykka.Future[R], Generic[R]):
                 if turn is None:
                     manager.clock.acquire(lock, deadline)
                 else:
-                    with manager.waits.waiting(turn.activation.address, call.target):
+                    with manager.waits.waiting(turn.activation.address, call.target, self):
                         manager.clock.acquire(lock, deadline)
         except BaseException:
-            call.withdraw()
+            self.cancel()
             raise
         if not self._done:
             waiters.remove(wake)
@@ -254,20 +255,20 @@ class Reply(pykka.Future[R], Generic[R]):
         waiters = self._add_waiter(wake)
         if self._done:
             return
-        cancel = call.deadline and manager.clock.call_at(loop, call.deadline, wake)
+        cancel = None if call.deadline is None else manager.clock.call_at(loop, call.deadline, wake)
         turn = current_turn()
         try:
             if turn is None:
                 await event.wait()
             else:
-                with manager.waits.waiting(turn.activation.address, call.target):
+                with manager.waits.waiting(turn.activation.address, call.target, self):
                     await event.wait()
         except BaseException:
-            call.withdraw()
+            self.cancel()
             raise
         finally:
             waiters.remove(wake)
-            if cancel:
+            if cancel is not None:
                 cancel()
         if not self._done:
             self._time_out(call, manager.clock.monotonic())

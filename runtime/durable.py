@@ -33,20 +33,24 @@ __all__ = ["DurableActor", "Gate"]
 
 
 class Inflight:
-    """One change on its way, and the turns that it makes durable."""
+    """One change on its way, and what waits for it: turns, and calls of a running one."""
 
-    __slots__ = ("attempts", "change", "count", "first_failure", "turns")
+    __slots__ = ("attempts", "change", "count", "failure", "first_failure", "queue")
 
-    def __init__(self, change: Change, turns: list[Turn], count: int) -> None:
+    def __init__(self, change: Change, queue: list[Turn | Gate], count: int) -> None:
         self.change = change
-        self.turns = turns
+        self.queue = queue
         self.count = count
         self.attempts = 0
+        self.failure: BaseException | None = None
         self.first_failure: float | None = None
 
 
 class Gate:
-    """A call that a running turn made, kept back until all earlier turns are durable."""
+    """A call that a running turn made, kept back until all earlier turns are durable.
+
+    It queues among the turns that wait for a commit, and leaves in its place.
+    """
 
     __slots__ = ("refuse", "send", "turn")
 
@@ -57,9 +61,8 @@ class Gate:
         self.send = send
         self.refuse = refuse
 
-    def open(self) -> None:
+    def release(self) -> None:
         """Let the call out."""
-        self.turn.let_out = True
         self.send()
 
 
@@ -77,12 +80,10 @@ class DurableActor(PooledActor):
         "changes",
         "dirty",
         "epoch",
-        "gates",
         "head",
         "inflight",
         "journal",
         "manager",
-        "parked",
         "ready",
         "recovering",
         "registration",
@@ -91,6 +92,7 @@ class DurableActor(PooledActor):
         "stalled",
         "unsavable",
         "unsaved",
+        "unstored",
     )
 
     def __init__(self, manager: InstanceManager, registration: Registration, address: str) -> None:
@@ -107,19 +109,30 @@ class DurableActor(PooledActor):
         self.epoch: int = 0
         self.inflight: Inflight | None = None
         # None instead of empty lists: most agents are idle, and there may be a million.
-        self.unsaved: list[Turn] | None = None
-        self.ready: list[Turn] | None = None
-        self.gates: list[Gate] | None = None
+        self.unsaved: list[Turn | Gate] | None = None
+        self.ready: list[Turn | Gate] | None = None
         self.recovering: list[Turn] | None = None
         self.releasing = False
-        self.parked = False
+        self.unstored = False
         self.stalled: BaseException | None = None
         self.unsavable: BaseException | None = None
 
     @property
     def settled(self) -> bool:
         """Whether everything that finished turns did is durable and answered."""
-        return self.inflight is None and not self.dirty and not self.unsaved
+        return (
+            self.inflight is None
+            and not self.dirty
+            and not self.unsaved
+            and not self.ready
+            and not self.releasing
+        )
+
+    @property
+    def trouble(self) -> BaseException | None:
+        """Why the last save failed, None if it did not."""
+        inflight = self.inflight
+        return self.unsavable or (inflight.failure if inflight else None)
 
     @abstractmethod
     def rested(self) -> None:
@@ -135,8 +148,9 @@ class DurableActor(PooledActor):
             if turn.epoch != self.epoch:
                 self.recovering = [*(self.recovering or ()), turn]
                 return
-            changed = encoded != self.base
+            changed = encoded != self.base or self.unstored
             self.base = encoded
+            self.unstored = False
             if journal is not None and journal.turn_dirty:
                 changed = True
                 journal.close_turn()
@@ -162,19 +176,24 @@ class DurableActor(PooledActor):
 
         If not, it is sent once they are, or refused if they turn out to be stale.
         """
+        turn = gate.turn
         with self.lock:
-            stale = gate.turn.epoch != self.epoch
-            waits = self.registration.options.durability == "turn" and not self.settled
-            if waits and not stale:
-                self.gates = [*(self.gates or ()), gate]
+            stale = turn.epoch != self.epoch
+            gated = self.registration.options.durability == "turn"
+            if not stale and gated and (self.dirty or self.inflight is not None):
+                self.unsaved = [*(self.unsaved or ()), gate]
+            else:
+                turn.let_out = turn.let_out or not stale
+                if not stale and not (self.ready or self.releasing):
+                    return True
+                if not stale:
+                    self.ready = [*(self.ready or ()), gate]
         if stale:
             gate.refuse(self._stale())
-            return False
-        if waits:
+        else:
             self.flush(inline=inline)
-            return False
-        gate.turn.let_out = True
-        return True
+            self._release()
+        return False
 
     # -- changes go out -----------------------------------------------------------------------
 
@@ -185,8 +204,7 @@ class DurableActor(PooledActor):
                 return
             self.inflight = Inflight(self._change(), self.unsaved or [], self.changes)
             self.unsaved = None
-            self.dirty = False
-            self.changes = 0
+            self.forget_changes()
         self.manager.commits.submit(self, inline=inline)
 
     def flush_delete(self, turn: Turn, *, inline: bool) -> None:
@@ -236,16 +254,16 @@ class DurableActor(PooledActor):
             write: ThreadWrite | None = inflight.change.thread
             if write is not None and self.journal is not None:
                 self.journal.saved(write, outcome.thread)
-            self.ready = [*(self.ready or ()), *inflight.turns]
-            gates = None
+            leaving = inflight.queue
             if not self.dirty:
-                # Turns after the change that changed nothing saw only what is durable now.
-                self.ready += self.unsaved or []
+                # What queued up behind the change and changed nothing saw only what is durable.
+                leaving = [*leaving, *(self.unsaved or ())]
                 self.unsaved = None
-                gates, self.gates = self.gates, None
+            for item in leaving:
+                if isinstance(item, Gate):
+                    item.turn.let_out = True
+            self.ready = [*(self.ready or ()), *leaving]
         self._release()
-        for gate in gates or ():
-            gate.open()
         if self.registration.options.durability == "turn":
             self.flush()
         elif self.dirty:
@@ -285,60 +303,50 @@ class DurableActor(PooledActor):
             inflight = self.inflight
             assert inflight is not None
             # After a failure the first sending may have been saved, and overwritten since.
-            unknown = inflight.turns if inflight.attempts else []
+            unknown = _turns(inflight.queue) if inflight.attempts else []
             lost = inflight.count + self.changes if self._answered_early() else 0
             if unknown:
                 lost = max(lost, inflight.count)
-            self._discard()
-            again = [*([] if unknown else inflight.turns), *(self.unsaved or ())]
-            self.unsaved = None
-            self.recovering = [*(self.recovering or ()), *again]
-            gates, self.gates = self.gates, None
+            gates = self._discard([] if unknown else inflight.queue)
         self.manager.note_conflict(
             ConflictDetected(self.address, expected=self.rev, found=outcome.found, lost_turns=lost)
         )
         for turn in unknown:
-            turn.refuse(
-                ConflictError(
-                    self.address,
-                    expected=outcome.expected,
-                    found=outcome.found,
-                    outcome="unknown",
-                )
+            error = ConflictError(
+                self.address, expected=outcome.expected, found=outcome.found, outcome="unknown"
             )
-        for gate in gates or ():
+            turn.refuse(error)
+        for gate in [*_gates(inflight.queue if unknown else []), *gates]:
             gate.refuse(self._stale())
         self._resume()
 
     def _rejected(self, error: BaseException) -> None:
+        early = self._answered_early()
+        gates: list[Gate] = []
         with self.lock:
             inflight = self.inflight
             assert inflight is not None
-            gates = None
-            if self._answered_early():
+            turns = _turns(inflight.queue)
+            if early:
                 self.inflight = None
                 self.dirty = True
                 self.changes += inflight.count
                 self.unsavable = error
+            elif len(turns) == 1:
+                gates = [*_gates(inflight.queue), *self._discard([])]
+                turns[0].held = None
+                turns[0].result, turns[0].error = None, error
+                self.ready = [*(self.ready or ()), turns[0]]
             else:
-                turns = inflight.turns
-                self._discard()
                 for turn in turns:
                     # Alone each: then the one that can't be stored fails alone.
                     turn.call.alone = True
-                again = [] if len(turns) == 1 else turns
-                self.recovering = [*(self.recovering or ()), *again, *(self.unsaved or ())]
-                self.unsaved = None
-                gates, self.gates = self.gates, None
-                if len(turns) == 1:
-                    self.ready = [*(self.ready or ()), turns[0]]
-                    turns[0].held = None
-                    turns[0].result, turns[0].error = None, error
+                gates = self._discard(inflight.queue)
         self.manager.note_save_failure(SaveFailed(self.address, error, inflight.attempts + 1))
         self._release()
-        for gate in gates or ():
+        for gate in gates:
             gate.refuse(error)
-        if self._answered_early():
+        if early:
             self._unpark()
         else:
             self._resume()
@@ -349,8 +357,9 @@ class DurableActor(PooledActor):
             inflight = self.inflight
             assert inflight is not None
             inflight.attempts += 1
+            inflight.failure = error
             inflight.first_failure = inflight.first_failure or now
-            turns = [*inflight.turns, *(self.unsaved or ())]
+            turns = _turns([*inflight.queue, *(self.unsaved or ())])
             limit = inflight.first_failure + MAX_RETRY_SECONDS
         self.manager.note_save_failure(SaveFailed(self.address, error, inflight.attempts))
         transient = isinstance(error, StorageUnavailableError)
@@ -381,18 +390,30 @@ class DurableActor(PooledActor):
         return ConflictError(self.address, expected=self.rev, found=None, outcome="not_run")
 
     def forget_changes(self) -> None:
-        """Give up what no change has taken up: the copy in memory is of no use any more."""
+        """Take note that what finished turns changed is on its way, or is not wanted any more."""
         self.dirty = False
         self.changes = 0
         self.unsavable = None
 
-    def _discard(self) -> None:
+    def _discard(self, again: list[Turn | Gate]) -> list[Gate]:
+        """Give up the copy in memory, have its turns recovered, return the calls to refuse."""
+        queue = [*again, *(self.unsaved or ())]
+        self.unsaved = None
         self.forget_changes()
         self.inflight = None
         self.stalled = None
         self.epoch += 1
-        if self.recovering is None:
-            self.recovering = []
+        self.recovering = [*(self.recovering or ()), *_turns(queue)]
+        return _gates(queue)
+
+    def abandon_copy(self) -> None:
+        """Give up the copy in memory after something that should not happen."""
+        with self.lock:
+            inflight = self.inflight
+            gates = self._discard([])
+            self.inflight = inflight
+        for gate in gates:
+            gate.refuse(self._stale())
 
     def _resume(self) -> None:
         with self.lock:
@@ -401,3 +422,11 @@ class DurableActor(PooledActor):
             self.claimed = True
         if resume:
             self.pool.schedule(self.run)
+
+
+def _turns(queue: list[Turn | Gate]) -> list[Turn]:
+    return [item for item in queue if not isinstance(item, Gate)]
+
+
+def _gates(queue: list[Turn | Gate]) -> list[Gate]:
+    return [item for item in queue if isinstance(item, Gate)]

@@ -63,6 +63,7 @@ class Lane(Generic[Item, Result]):
         self._scheduled = False
         self._batch: list[Item] | None = None
         self._started = 0.0
+        self._worker = False
 
     def submit(self, item: Item, *, inline: bool = False, urgent: bool = False) -> None:
         """Add ``item`` to the next batch.
@@ -95,6 +96,8 @@ class Lane(Generic[Item, Result]):
             if batch is None or not overdue:
                 return
             self._batch = None
+            if self._worker:
+                self._pool.lose_one()
         error = StorageUnavailableError(f"the storage did not answer for {self._deadline:g} s")
         for item in batch:
             self._done(item, None, error)
@@ -106,6 +109,7 @@ class Lane(Generic[Item, Result]):
         del self._waiting[: self._max_batch]
         self._batch = batch
         self._started = self._clock.monotonic()
+        self._worker = False
         return batch
 
     def _drain(self) -> None:
@@ -119,11 +123,13 @@ class Lane(Generic[Item, Result]):
     def _run(self, batch: list[Item]) -> None:
         results: Sequence[Result] | None = None
         error: BaseException | None = None
+        worker = self._worker = self._pool.on_worker()
         try:
             results = self._work(batch)
         except BaseException as raised:
             error = raised
-            if not isinstance(raised, Exception):
+            if not isinstance(raised, Exception):  # an interrupt of one caller, not of the others
+                error = StorageUnavailableError(f"interrupted: {raised!r}")
                 raise
         finally:
             with self._lock:
@@ -134,6 +140,8 @@ class Lane(Generic[Item, Result]):
                 for i, item in enumerate(batch):
                     self._done(item, results[i] if results else None, error)
                 self._go_on()
+            elif worker:
+                self._pool.regain_one()
 
     def _go_on(self) -> None:
         with self._lock:

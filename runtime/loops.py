@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torpor.eventloop import current_loop
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from torpor.turn import Turn
 
 __all__ = ["AsyncTurns"]
+
+
+_PATIENCE = 2.0
 
 
 class AsyncTurns:
@@ -26,12 +30,13 @@ class AsyncTurns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._private: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting: list[tuple[Activation, Turn]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use ``loop``, which stays its owner's."""
+        """Use ``loop``, which stays its owner's, from now on."""
         self._loop = loop
 
     def start(self, activation: Activation, turn: Turn) -> None:
@@ -58,18 +63,19 @@ class AsyncTurns:
             loop.call_soon_threadsafe(self._cancel_all)
 
     def close(self) -> None:
-        """Stop the private loop, if there is one."""
-        loop, thread = self._loop, self._thread
+        """Stop the private loop, if there is one. One that a handler blocks is left alone."""
+        loop, thread = self._private, self._thread
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+            thread.join(_PATIENCE)
+            if not thread.is_alive():
+                loop.close()
             self._thread = None
 
     def _require_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
+                loop = self._loop = self._private = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=loop.run_forever, name="torpor-loop", daemon=True
                 )
@@ -87,7 +93,13 @@ class AsyncTurns:
         context = turn.call.context or contextvars.copy_context()
         task = self._loop.create_task(_run(activation, turn), context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, activation, turn))
+
+    def _ended(self, activation: Activation, turn: Turn, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() and turn.open:  # before its first step
+            activation.end(turn, None, activation.cancelled(asyncio.CancelledError()))
+            activation.resume_after_async()
 
     def _cancel_all(self) -> None:
         for task in self._tasks:

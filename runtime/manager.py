@@ -181,6 +181,8 @@ class InstanceManager:
             if admitted is None:
                 return activation
             if admitted:
+                if self.refusing is not None and (call.withdraw() or call.reply_to is None):
+                    raise RuntimeStoppedError(self.refusing)
                 return None
 
     def _activate(self, ref: AgentRef[Any]) -> Activation:
@@ -237,10 +239,7 @@ class InstanceManager:
     def _put_to_sleep(self, activation: Activation, reason: HibernationReason) -> None:
         if activation.address in self.attached:
             return
-        if activation.leave_if_clean():
-            self.note_hibernated(Hibernated(activation.address, reason))
-        else:
-            activation.request_hibernation(reason)
+        activation.put_to_sleep(reason)
 
     def attach(self, address: str) -> None:
         """Keep the agent of ``address`` awake, once it is, until as many ``detach``."""

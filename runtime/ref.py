@@ -172,8 +172,7 @@ class AgentRef(Generic[A]):
         if on_event_loop():
             detail = "this thread runs an event loop; use await ref.submit(…)"
             raise BlockingCallError(self.address, detail)
-        reply = self.dispatch(command, args, kwargs, blocking=True)
-        return self._owned(reply.get())
+        return self.dispatch(command, args, kwargs, blocking=True).get()
 
     @overload
     def submit(
@@ -235,9 +234,6 @@ class AgentRef(Generic[A]):
             urgent=turn is not None,
         )
 
-    def _owned(self, result: Any) -> Any:
-        return copy.deepcopy(result) if self._manager.always_thaw else result
-
     def deadline(self) -> float | None:
         """Return when a call sent now times out, on the runtime's monotonic clock."""
         if self._timeout is None:
@@ -250,10 +246,8 @@ class AgentRef(Generic[A]):
         """Send a bound-by-name call that nobody waits for; ``tell`` and proxies."""
         turn = current_turn()
         call = self._call(command, args, kwargs, None, turn)
-        if turn is None:
+        if turn is None or not turn.hold(lambda: self._deliver_or_bury(call, command)):
             self._manager.deliver(self, call)
-        else:
-            turn.hold(lambda: self._deliver_or_bury(call, command))
 
     def _deliver_or_bury(self, call: Call, command: Command) -> None:
         try:
@@ -269,26 +263,39 @@ class AgentRef(Generic[A]):
         reply: Reply[Any] = Reply(manager)
         turn = current_turn()
         call = self._call(command, args, kwargs, reply, turn)
-        storage = self._storage_in_time()
+        if blocking:
+            anywhere = not command.is_async and command.marks.thread == "any"
+        else:
+            anywhere = command.is_async and manager.loops.on_its_loop()
+        self._launch(call, reply, turn, blocking=blocking, inline=anywhere)
+        return reply
+
+    def _launch(
+        self, call: Call, reply: Reply[Any], turn: Turn | None, *, blocking: bool, inline: bool
+    ) -> None:
+        """Send a call that has a reply, now or when the turn that makes it may; maybe run it."""
+        manager = self._manager
+        storage = blocking and self._storage_in_time()
         if turn is not None:
             gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
-            if not turn.activation.let_out(gate, inline=blocking and storage):
-                return reply
+            if not turn.activation.let_out(gate, inline=storage):
+                return
         nesting = getattr(_nesting, "depth", 0)
-        if blocking:
-            inline = (
-                not command.is_async and command.marks.thread == "any" and nesting < _MAX_NESTED
-            )
+        inline = inline and (not blocking or nesting < _MAX_NESTED)
+        if turn is None or not (blocking and inline):
+            self._deliver_and_run(call, nesting, inline=inline, storage=storage)
         else:
-            inline = command.is_async and manager.loops.on_its_loop()
-        activation = manager.deliver(self, call, inline=inline)
+            with manager.waits.waiting(turn.activation.address, self.address, reply):
+                self._deliver_and_run(call, nesting, inline=inline, storage=storage)
+
+    def _deliver_and_run(self, call: Call, nesting: int, *, inline: bool, storage: bool) -> None:
+        activation = self._manager.deliver(self, call, inline=inline)
         if activation is not None:
             _nesting.depth = nesting + 1
             try:
-                activation.run_inline(call, storage=blocking and storage)
+                activation.run_inline(call, storage=storage)
             finally:
                 _nesting.depth = nesting
-        return reply
 
     def _deliver_or_refuse(self, call: Call) -> None:
         try:
@@ -324,13 +331,21 @@ class AgentRef(Generic[A]):
         await self._control(Control.DELETE)
 
     def _control(self, control: str, *args: Any, blocking: bool = False) -> Reply[None]:
-        manager = self._manager
-        reply: Reply[None] = Reply(manager)
-        call = Call(self.address, control, args, reply_to=reply, deadline=self.deadline())
-        inline = blocking and self._storage_in_time() and not on_event_loop()
-        activation = manager.deliver(self, call, inline=inline)
-        if activation is not None:
-            activation.run_inline(call, storage=True)
+        if blocking and on_event_loop():
+            detail = f"this thread runs an event loop; use await ref.a{control}()"
+            raise BlockingCallError(self.address, detail)
+        reply: Reply[None] = Reply(self._manager)
+        turn = current_turn()
+        call = Call(
+            self.address,
+            control,
+            args,
+            reply_to=reply,
+            deadline=self.deadline(),
+            urgent=turn is not None,
+        )
+        inline = blocking and self._storage_in_time()
+        self._launch(call, reply, turn, blocking=blocking, inline=inline)
         return reply
 
     def _storage_in_time(self) -> bool:

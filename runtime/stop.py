@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from torpor.calls import Call, Control, Reply
 from torpor.events import HibernationReason
-from torpor.storage.errors import BlockingCallError, StopError, TorporError
+from torpor.storage.errors import BlockingCallError, RuntimeStoppedError, StopError, TorporError
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
@@ -41,21 +40,28 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
                 activation.flush()
         _hibernate_all(manager, grace)
     manager.refusing = "the runtime has stopped"
+    for activation in list(manager.table.values()):
+        for call in activation.take_all():
+            activation.refuse(call, RuntimeStoppedError(manager.refusing))
     _raise_for_the_rest(list(manager.table.values()))
 
 
 def _hibernate_all(manager: InstanceManager, deadline: float) -> bool:
-    """Return whether every agent left memory by ``deadline``; rounds that free none end it."""
-    before: list[Activation] = []
-    while (left := list(manager.table.values())) and left != before:
+    """Return whether every agent left memory by ``deadline``, or all that are left can't."""
+    while left := list(manager.table.values()):
         replies = [_send_hibernation(manager, activation, deadline) for activation in left]
-        for reply in replies:
-            with contextlib.suppress(TorporError):
-                reply.get()
-        if manager.clock.monotonic() >= deadline:
+        refused = sum(_refused(reply) for reply in replies)
+        if refused == len(replies) or manager.clock.monotonic() >= deadline:
             break
-        before = left
     return not manager.table
+
+
+def _refused(reply: Reply[None]) -> bool:
+    try:
+        reply.get()
+    except TorporError:
+        return True
+    return False
 
 
 def _send_hibernation(
@@ -84,7 +90,6 @@ def _raise_for_the_rest(left: list[Activation]) -> None:
         if running:
             stuck.append(activation.address)
         if not activation.settled:
-            reason = activation.stalled or activation.unsavable or TimeoutError("not saved in time")
-            unsaved[activation.address] = reason
+            unsaved[activation.address] = activation.trouble or TimeoutError("not saved in time")
     if unsaved or stuck:
         raise StopError(unsaved=unsaved, stuck=stuck)

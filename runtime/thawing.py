@@ -65,6 +65,10 @@ class ThawingActor(TransactionalActor):
     def leave(self) -> None:
         """End this activation. Called with the lock held."""
 
+    @abstractmethod
+    def run_later(self, delay: float) -> None:
+        """Go on after ``delay`` seconds, with the claim kept."""
+
     def load(self, *, inline: bool) -> bool:
         """Bring the agent into memory; False if that has to be waited for, or failed."""
         if self.registration.options.durability == "none":
@@ -75,7 +79,7 @@ class ThawingActor(TransactionalActor):
             self.manager.loads.submit(self, inline=inline, urgent=self._wanted_by_a_turn())
             with self.lock:
                 if self.arrived is None:
-                    self.parked = True
+                    self.park()
                     return False
         assert self.arrived is not None
         (record, error), self.arrived = self.arrived, None
@@ -115,15 +119,14 @@ class ThawingActor(TransactionalActor):
             agent = persist.thaw(spec, record)
         object.__setattr__(agent, "_host", self)
         self.base = persist.encode(agent, spec, self.address)
+        self.copy_epoch = self.epoch
         self.agent = agent
         self.journal = None
         self.rev = record.rev if record else 0
         self.head = record.thread if record else None
         hook = "on_start" if record is None else "on_thaw"
         self.due_hook = hook if hook in spec.hooks else None
-        if record is None and self.initial and self.registration.options.durability != "none":
-            self.dirty = True
-            self.changes = 1
+        self.unstored = record is None and bool(self.initial)
         self.lifecycle = Lifecycle.LIVE
         self.manager.note_thawed(Thawed(self.address, fresh=record is None, rev=self.rev))
 
@@ -133,7 +136,7 @@ class ThawingActor(TransactionalActor):
         limit = self.load_since + MAX_RETRY_SECONDS
         self.load_attempts += 1
         patient: list[Call] = []
-        for call in self._take_all():
+        for call in self.take_all():
             if min(call.deadline or limit, limit) > now:
                 call.trouble = error
                 patient.append(call)
@@ -143,11 +146,11 @@ class ThawingActor(TransactionalActor):
             self._thaw_failed(error)
             return False
         self.batch = patient[::-1]
-        delay = backoff(self.load_attempts)
-        self.manager.timer.after(delay, lambda: self.pool.schedule(self.run))
+        self.run_later(backoff(self.load_attempts))
         return False
 
-    def _take_all(self) -> list[Call]:
+    def take_all(self) -> list[Call]:
+        """Take every message that waits, in order."""
         with self.lock:
             calls = [*reversed(self.batch or ()), *self.mailbox]
             self.mailbox, self.batch = [], None
@@ -158,7 +161,7 @@ class ThawingActor(TransactionalActor):
         self.manager.note_thaw_failure(ThawFailed(self.address, cause))
         with self.lock:
             self.leave()
-        for call in self._take_all():
+        for call in self.take_all():
             self._refuse_thaw(call, cause)
 
     def _refuse_thaw(self, call: Call, cause: BaseException) -> None:

@@ -34,7 +34,7 @@ logger = logging.getLogger("torpor")
 class TransactionalActor(DurableActor):
     """Holds one agent object, runs its handlers and hooks, and keeps or undoes what they did."""
 
-    __slots__ = ("agent", "agent_id", "due_hook", "partition", "turn")
+    __slots__ = ("agent", "agent_id", "copy_epoch", "due_hook", "partition", "turn")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class TransactionalActor(DurableActor):
         self.agent_id = agent_id
         self.partition = partition
         self.agent: Agent | None = None
+        self.copy_epoch: int = 0
         self.turn: Turn | None = None
         self.due_hook: str | None = None
 
@@ -112,7 +113,7 @@ class TransactionalActor(DurableActor):
                 if encoded != self.base and self.registration.options.validate_on_save:
                     persist.validate(spec, encoded, self.address)
                 self.due_hook = None
-        except Exception as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
+        except BaseException as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
             error = invalid
         if error is not None:
             encoded = self._roll_back(turn, error, tracked=tracked)
@@ -184,7 +185,8 @@ class TransactionalActor(DurableActor):
         """Run ``on_hibernate`` as a turn that nobody sent."""
         agent, spec = self.agent, self.registration.spec
         assert agent is not None
-        turn = Turn(self, Call(self.address, Control.HIBERNATE), self.epoch)
+        turn = Turn(self, Call(self.address, Control.HIBERNATE), self.copy_epoch)
+        turn.answered = True  # nobody asked for it: it is not run again either
         try:
             contextvars.copy_context().run(self._invoke_hibernate, turn)
             encoded = persist.encode(agent, spec, self.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -48,19 +49,24 @@ class Turn:
         self.error: BaseException | None = None
         self.entries = 0
 
-    def hold(self, send: Callable[[], None]) -> None:
-        """Keep ``send`` back until this turn is durable."""
-        if self.held is None:
-            self.held = []
-        self.held.append(send)
+    def hold(self, send: Callable[[], None]) -> bool:
+        """Keep ``send`` back until this turn is durable; False if the turn has ended."""
+        with self.activation.lock:
+            if not self.open:
+                return False
+            self.held = [*(self.held or ()), send]
+        return True
 
     def release(self) -> None:
         """Answer the caller and send what was held: the turn may be seen now."""
+        call = self.call
+        call.context = None  # it refers to this turn: nothing is to wait for the cycle collector
         if not self.answered:
             self.answered = True
-            call = self.call
             if call.reply_to is not None:
-                call.reply_to.settle(self.result, self.error)
+                manager = self.activation.manager
+                result = copy.deepcopy(self.result) if manager.always_thaw else self.result
+                call.reply_to.settle(result, self.error)
             elif self.error is not None and not isinstance(call.message, str):
                 letter = DeadLetter(call.target, call.message.name, self.error)
                 self.activation.manager.dead_letter(letter)
@@ -71,6 +77,7 @@ class Turn:
 
     def refuse(self, error: BaseException) -> None:
         """Answer the caller with ``error`` unless it has its answer."""
+        self.call.context = None
         if not self.answered:
             self.answered = True
             if self.call.reply_to is not None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torpor.storage.errors import CallCycleError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from torpor.calls import Reply
 
 __all__ = ["WaitGraph"]
 
@@ -23,23 +25,24 @@ class WaitGraph:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._edges: dict[str, list[str]] = {}
+        self._edges: dict[str, list[tuple[str, Reply[Any]]]] = {}
 
     @contextmanager
-    def waiting(self, waiter: str, target: str) -> Generator[None]:
+    def waiting(self, waiter: str, target: str, reply: Reply[Any]) -> Generator[None]:
         """Note a wait while the block runs; ``CallCycleError`` if it would close a ring."""
+        edge = (target, reply)
         with self._lock:
             chain = self._path(target, waiter)
             if chain is not None:
                 raise CallCycleError([waiter, *chain])
-            self._edges.setdefault(waiter, []).append(target)
+            self._edges.setdefault(waiter, []).append(edge)
         try:
             yield
         finally:
             with self._lock:
-                targets = self._edges[waiter]
-                targets.remove(target)
-                if not targets:
+                edges = self._edges[waiter]
+                edges.remove(edge)
+                if not edges:
                     del self._edges[waiter]
 
     def _path(self, start: str, goal: str) -> list[str] | None:
@@ -49,8 +52,9 @@ class WaitGraph:
             path = paths.pop()
             if path[-1] == goal:
                 return path
-            for following in self._edges.get(path[-1], ()):
-                if following not in seen:
+            for following, reply in self._edges.get(path[-1], ()):
+                # A reply that is there is waited for no more, even if its waiter sleeps yet.
+                if following not in seen and not reply.done:
                     seen.add(following)
                     paths.append([*path, following])
         return None

@@ -33,6 +33,10 @@ logger = logging.getLogger("torpor")
 _local = threading.local()
 
 
+def _SURPLUS() -> None:  # noqa: N802 - a mark, not a job
+    """Tell a worker that there are enough without it."""
+
+
 class WorkerPool:
     """Threads that run jobs from one queue, started on demand, never more than needed.
 
@@ -66,13 +70,29 @@ class WorkerPool:
         """How many of them wait for a reply now."""
         return self._blocked
 
+    def on_worker(self) -> bool:
+        """Whether the calling thread is one of these workers."""
+        return getattr(_local, "pool", None) is self
+
+    def lose_one(self) -> None:
+        """Count a worker out that hangs in a storage call: another takes its slot."""
+        with self._lock:
+            self._blocked += 1
+        if self._jobs.qsize() > self._idle:
+            self._grow()
+
+    def regain_one(self) -> None:
+        """Count a worker in again that was lost."""
+        with self._lock:
+            self._blocked -= 1
+
     @contextlib.contextmanager
     def blocking(self, target: str) -> Generator[None]:
         """Give this worker's slot back while the block waits. No effect on other threads.
 
         Raises ``WorkersExhaustedError`` if nobody would be left to run what is waited for.
         """
-        if getattr(_local, "pool", None) is not self:
+        if not self.on_worker():
             yield
             return
         with self._lock:
@@ -111,6 +131,8 @@ class WorkerPool:
                 job = self._jobs.get_nowait()
             except Exception:  # noqa: BLE001 - queue.Empty; anything else is raised by get
                 job = self._next_job()
+            if job is _SURPLUS:
+                return
             if job is None:
                 break
             try:
@@ -123,7 +145,8 @@ class WorkerPool:
     def _next_job(self) -> Callable[[], None] | None:
         with self._lock:
             if self._threads - self._blocked > self.slots:
-                return None
+                self._threads -= 1
+                return _SURPLUS
             self._idle += 1
         try:
             return self._jobs.get()
@@ -139,7 +162,7 @@ class PooledActor(pykka.Actor):
     ``stop_all()`` would reach every runtime of the process.
     """
 
-    __slots__ = ("claimed", "closed", "lock", "mailbox", "pool")
+    __slots__ = ("claimed", "closed", "lock", "mailbox", "parked", "pool", "runner")
 
     def __init__(self, pool: WorkerPool) -> None:
         # Not pykka's __init__: it makes a UUID, an Event and a ref for every actor.
@@ -148,6 +171,8 @@ class PooledActor(pykka.Actor):
         self.mailbox: list[Any] = []
         self.claimed = False
         self.closed = False
+        self.parked = False
+        self.runner: int | None = None
 
     @abstractmethod
     def run(self) -> None:
@@ -175,6 +200,16 @@ class PooledActor(pykka.Actor):
             if self.closed or self.claimed:
                 return
             self.claimed = True
+        self.pool.schedule(self.run)
+
+    def park(self) -> None:
+        """Stop running, keep the claim; what is waited for will resume. Lock held."""
+        self.parked = True
+        self.runner = None
+
+    def run_again(self) -> None:
+        """Stop running, keep the claim, and go on behind the jobs that are queued now."""
+        self.runner = None
         self.pool.schedule(self.run)
 
     # -- what pykka asks of an actor type -----------------------------------------------------

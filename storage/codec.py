@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Any
+from typing import Any, cast
 
 from torpor.storage.errors import CorruptRecordError, UnserializableError
 from torpor.storage.records import Entry, Record, ThreadHead
@@ -60,23 +60,21 @@ def dumps(value: Any, what: str = "value") -> str:
 
 def _require_text_keys(value: Any) -> None:
     if isinstance(value, dict):
-        pairs: dict[Any, Any] = value
+        pairs = cast("dict[Any, Any]", value)  # type: ignore[redundant-cast] # pyright needs it
         for key, item in pairs.items():
             if not isinstance(key, str):
                 msg = f"the key {key!r} is not text"
                 raise TypeError(msg)
             _require_text_keys(item)
     elif isinstance(value, list | tuple):
-        items: list[Any] | tuple[Any, ...] = value
+        items = cast("list[Any]", value)
         for item in items:
             _require_text_keys(item)
 
 
 def require_storable(entry: Entry) -> None:
     """Raise ``UnserializableError`` unless ``entry`` can be stored and read back the same."""
-    # Whoever calls this may have got the fields from anywhere, whatever their types say.
-    texts: tuple[object, ...] = (entry.kind, entry.id)
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in cast("list[object]", [entry.kind, entry.id])):
         msg = f"kind and id of an entry are text, not {entry.kind!r} and {entry.id!r}"
         raise UnserializableError(msg)
     dumps([entry.payload, entry.refs, entry.kind, entry.id, entry.at], "the entry")

@@ -17,6 +17,10 @@ _BACKENDS = {
     "memory": ("torpor.storage.memory", "MemoryStorage", None),
     "file": ("torpor.storage.file", "FileStorage", None),
     "sqlite": ("torpor.storage.sqlite", "SQLiteStorage", None),
+    "sqlite+sqlalchemy": ("torpor.storage.sql", "SQLStorage", "sqlalchemy"),
+    "postgresql": ("torpor.storage.sql", "SQLStorage", "postgres"),
+    "mysql": ("torpor.storage.sql", "SQLStorage", "mysql"),
+    "mariadb": ("torpor.storage.sql", "SQLStorage", "mysql"),
 }
 
 
@@ -24,7 +28,8 @@ def open_storage(url: str, **options: Any) -> Storage:
     """Open the storage at ``url``; whoever calls this closes it.
 
     ``memory:``, ``file:///dir``, ``sqlite:///path`` (three slashes: relative to the current
-    folder, four: absolute). ``options`` are keyword arguments of the backend's class. Raises
+    folder, four: absolute), ``postgresql://user@host/database``, ``mysql://…``, ``mariadb://…``,
+    ``sqlite+sqlalchemy:///path``. ``options`` are keyword arguments of the backend's class. Raises
     ``ConfigurationError`` for a URL that no backend knows, ``MissingDriverError`` if the
     backend's package is not installed, and ``StorageError`` if it cannot be opened.
     """

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import torpor.storage.testing  # noqa: F401 - first: it has pytest rewrite the asserts of its parts
+from torpor.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.storage.sql_kit import Server
     from torpor.storage import Storage
 
 
@@ -51,4 +52,55 @@ def file(file_path: Path) -> Iterator[Storage]:
     from torpor.storage.file import FileStorage  # noqa: PLC0415 - only if it is tested
 
     with FileStorage(file_path) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="session")
+def sql_servers() -> Iterator[dict[str, Server]]:
+    """Return the SQL servers; what the tests made there is dropped at the end."""
+    from tests.storage.sql_kit import SERVERS  # noqa: PLC0415 - only if they are tested
+
+    yield SERVERS
+    for server in SERVERS.values():
+        server.drop()
+
+
+@pytest.fixture
+def postgresql_url(sql_servers: dict[str, Server]) -> str:
+    """Return the URL of an empty store in PostgreSQL."""
+    sql_servers["postgresql"].require()
+    return sql_servers["postgresql"].empty()
+
+
+@pytest.fixture
+def postgresql(postgresql_url: str) -> Iterator[Storage]:
+    """Return a storage in PostgreSQL."""
+    with open_storage(postgresql_url) as storage:
+        yield storage
+
+
+@pytest.fixture
+def mariadb_url(sql_servers: dict[str, Server]) -> str:
+    """Return the URL of an empty store in MariaDB."""
+    sql_servers["mariadb"].require()
+    return sql_servers["mariadb"].empty()
+
+
+@pytest.fixture
+def mariadb(mariadb_url: str) -> Iterator[Storage]:
+    """Return a storage in MariaDB."""
+    with open_storage(mariadb_url) as storage:
+        yield storage
+
+
+@pytest.fixture
+def sqlalchemy_sqlite_url(sqlite_path: Path) -> str:
+    """Return the URL of a SQLite file that SQLAlchemy opens."""
+    return f"sqlite+sqlalchemy:///{sqlite_path}"
+
+
+@pytest.fixture
+def sqlalchemy_sqlite(sqlalchemy_sqlite_url: str) -> Iterator[Storage]:
+    """Return a storage in a SQLite file, by way of SQLAlchemy."""
+    with open_storage(sqlalchemy_sqlite_url) as storage:
         yield storage

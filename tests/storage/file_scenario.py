@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage.file import FileStorage
-from torpor.storage.file_layout import STRIPES
+from torpor.storage.file.layout import STRIPES
 from torpor.storage.records import Change, Record, Rejected, Saved
-from torpor.storage.testing_kit import append, owned, payloads
+from torpor.storage.testing.kit import append, owned, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torpor.storage.sqlite_file import DatabaseFile
+from torpor.storage.sqlite.file import DatabaseFile
 
 if TYPE_CHECKING:
     import os

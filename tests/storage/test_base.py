@@ -29,7 +29,7 @@ from torpor.storage.errors import (
 )
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
-from torpor.storage.testing_kit import append, checkpoint, owned, payloads, put
+from torpor.storage.testing.kit import append, checkpoint, owned, payloads, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.storage.sql_kit import MARIADB, POSTGRESQL, damage_entry, damage_record
+from torpor.storage import open_storage
 from torpor.storage.file import FileStorage
 from torpor.storage.records import Space
+from torpor.storage.sql import SQLStorage
 from torpor.storage.sqlite import SQLiteStorage
 from torpor.storage.testing import StorageContract
 
@@ -116,3 +119,68 @@ class TestFile(StorageContract):
     def sever(self, storage: Storage) -> None:  # noqa: ARG002
         """Take the folder away, as when its disk is no longer mounted."""
         self.path.rename(self.path.with_name("elsewhere"))
+
+
+class SQLContract(StorageContract):
+    """In a SQL database."""
+
+    url: str
+
+    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
+        """Open the same tables."""
+        return partial(open_storage, self.url)
+
+    def damage_record(self, storage: Storage, space: Space, key: str) -> None:
+        """Change what only a checksum tells."""
+        damage_record(storage, space, key)
+
+    def damage_entry(self, storage: Storage, thread_id: str, seq: int) -> None:
+        """Change a letter of the document."""
+        damage_entry(storage, thread_id, seq)
+
+
+class TestPostgreSQL(SQLContract):
+    """In PostgreSQL."""
+
+    @pytest.fixture
+    def storage(self, postgresql: Storage, postgresql_url: str) -> Storage:
+        """Return a storage in PostgreSQL."""
+        self.url = postgresql_url
+        return postgresql
+
+    def sever(self, storage: Storage) -> None:  # noqa: ARG002
+        """Remove the tables."""
+        POSTGRESQL.drop_tables()
+
+
+class TestMariaDB(SQLContract):
+    """In MariaDB."""
+
+    @pytest.fixture
+    def storage(self, mariadb: Storage, mariadb_url: str) -> Storage:
+        """Return a storage in MariaDB."""
+        self.url = mariadb_url
+        return mariadb
+
+    def sever(self, storage: Storage) -> None:  # noqa: ARG002
+        """Remove the tables."""
+        MARIADB.drop_tables()
+
+
+class TestSQLiteThroughSQLAlchemy(SQLContract):
+    """In a SQLite file, by way of SQLAlchemy: its driver takes a step for each row."""
+
+    few_steps = False
+
+    @pytest.fixture
+    def storage(self, sqlalchemy_sqlite: Storage, sqlalchemy_sqlite_url: str) -> Storage:
+        """Return a storage in a SQLite file."""
+        self.url = sqlalchemy_sqlite_url
+        return sqlalchemy_sqlite
+
+    def sever(self, storage: Storage) -> None:
+        """Remove the tables."""
+        assert isinstance(storage, SQLStorage)
+        with storage.engine.begin() as connection:
+            for table in ("checkpoints", "threads", "entries"):
+                connection.exec_driver_sql(f"DROP TABLE {table}")

@@ -19,7 +19,7 @@ from torpor.storage.errors import (
 from torpor.storage.faulty import Conflicts, Fail, FaultyStorage, Slow, Torn
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageContract
-from torpor.storage.testing_kit import append, owned
+from torpor.storage.testing.kit import append, owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,9 +20,9 @@ from torpor.storage.errors import (
     ThreadMismatchError,
 )
 from torpor.storage.file import FileStorage
-from torpor.storage.file_layout import hash_of
+from torpor.storage.file.layout import hash_of
 from torpor.storage.records import Change, Put, Rejected, Saved, Space
-from torpor.storage.testing_kit import (
+from torpor.storage.testing.kit import (
     all_pages,
     append,
     checkpoint,

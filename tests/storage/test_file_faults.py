@@ -13,10 +13,10 @@ import pytest
 from tests.storage.file_scenario import Scenario, at_call, names
 from torpor.storage.errors import StorageError, StorageFullError, StorageUnavailableError
 from torpor.storage.file import FileStorage
-from torpor.storage.file_io import translated_errors
-from torpor.storage.file_layout import hash_of
+from torpor.storage.file.io import translated_errors
+from torpor.storage.file.layout import hash_of
 from torpor.storage.records import Rejected, Saved
-from torpor.storage.testing_kit import append, checkpoint, owned, payloads, put
+from torpor.storage.testing.kit import append, checkpoint, owned, payloads, put
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,10 +19,10 @@ from torpor.storage.errors import (
     ThreadMismatchError,
 )
 from torpor.storage.file import FileStorage
-from torpor.storage.file_layout import Layout, hash_of
-from torpor.storage.file_log import EntryLog
+from torpor.storage.file.layout import Layout, hash_of
+from torpor.storage.file.log import EntryLog
 from torpor.storage.records import Rejected, Saved
-from torpor.storage.testing_kit import (
+from torpor.storage.testing.kit import (
     append,
     checkpoint,
     entries_of,

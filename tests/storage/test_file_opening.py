@@ -19,9 +19,9 @@ from torpor.storage.errors import (
     StorageUnavailableError,
 )
 from torpor.storage.file import FileStorage
-from torpor.storage.file_layout import STRIPES
+from torpor.storage.file.layout import STRIPES
 from torpor.storage.records import Saved
-from torpor.storage.testing_kit import checkpoint, owned, payloads, put, together
+from torpor.storage.testing.kit import checkpoint, owned, payloads, put, together
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tests.storage import file_scenario as scenario
-from torpor.storage.testing_kit import PATIENCE, checkpoint, head_of, payloads
+from torpor.storage.testing.kit import PATIENCE, checkpoint, head_of, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from torpor.storage import Change, Put, Rejected, Saved, Space, ThreadWrite, open_storage
 from torpor.storage.errors import ConfigurationError
 from torpor.storage.memory import MemoryStorage
-from torpor.storage.testing_kit import entries_of, head_of, put
+from torpor.storage.testing.kit import entries_of, head_of, put
 
 
 def test_url() -> None:

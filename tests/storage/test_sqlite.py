@@ -19,7 +19,7 @@ from torpor.storage.errors import (
     StorageError,
 )
 from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing_kit import PATIENCE, checkpoint, together
+from torpor.storage.testing.kit import PATIENCE, checkpoint, together
 
 if TYPE_CHECKING:
     from pathlib import Path

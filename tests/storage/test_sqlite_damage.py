@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.storage.sqlite_kit import limit_values
 from torpor.storage import Change, Put, Record, Rejected, Saved, Space
-from torpor.storage import sqlite_statements as sql
 from torpor.storage.errors import CorruptRecordError, StorageError
 from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing_kit import append, checkpoint, owned, payloads, put
+from torpor.storage.sqlite import statements as sql
+from torpor.storage.testing.kit import append, checkpoint, owned, payloads, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ import pytest
 
 from tests.storage.sqlite_kit import big, open_file
 from torpor.storage import Change, Saved
-from torpor.storage import sqlite_file as sqlite_file_module
 from torpor.storage.errors import StorageError, StorageFullError, StorageUnavailableError
 from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing_kit import PATIENCE, checkpoint, put
+from torpor.storage.sqlite import file as sqlite_file_module
+from torpor.storage.testing.kit import PATIENCE, checkpoint, put
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from tests.storage.sqlite_kit import open_file
 from torpor.storage import Change, Saved
 from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing_kit import PATIENCE, checkpoint, owned, payloads
+from torpor.storage.testing.kit import PATIENCE, checkpoint, owned, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from tests.project import ROOT, run
 from torpor.storage import Space, Storage
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageContract, StorageStateMachine
-from torpor.storage.testing_kit import together
+from torpor.storage.testing.kit import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable

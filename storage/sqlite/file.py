@@ -1,0 +1,369 @@
+"""One SQLite file: its schema, its connections, its transactions and its errors."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from torpor.storage.errors import (
+    ConfigurationError,
+    CorruptRecordError,
+    SchemaVersionError,
+    StorageClosedError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from torpor.storage.sqlite.statements import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["SCHEMA_VERSION", "DatabaseFile", "Synchronous"]
+
+T = TypeVar("T")
+Synchronous = Literal["full", "normal", "off"]
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x546F7270  # "Torp": at byte 68 of the file, where file(1) looks
+# In one statement, so in one snapshot: another process may create the schema meanwhile.
+_IDENTITY = """
+    SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
+    FROM pragma_application_id, pragma_user_version
+"""
+_OLDEST_SQLITE = (3, 38, 0)  # JSON functions and operators in every build
+
+_MAX_IDLE = 8
+_CACHED_STATEMENTS = 128
+_CACHE_KIBIBYTES = 16 * 1024
+_CHECKPOINT_PAGES = 1000
+_MAX_WAL_BYTES = 32 * 1024 * 1024
+_WATCH_SECONDS = 0.1
+_CHECKPOINT_WAIT_MS = 200
+_POLL_SECONDS = (0.0005, 0.0015)
+
+_TRANSIENT = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNDECODABLE = "Could not decode to UTF-8"  # the driver's own error, which has no code
+
+
+class DatabaseFile:
+    """A SQLite file in WAL mode with the schema of this package.
+
+    Connections are opened on demand and pooled, last in first out, so that one that hangs holds
+    up no reader. Writers of this process queue on a lock, which costs less than SQLite's and is
+    fair; the writers of other processes are waited for by polling. Both together wait
+    ``busy_timeout`` seconds at most. A forked child begins with connections of its own.
+
+    ``sqlite3.DataError`` (a value beyond SQLite's limit of 1 GB) is passed on; every other
+    error of the driver is translated.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: Synchronous,
+        busy_timeout: float,
+        page_size: int,
+        max_bytes: int | None,
+    ) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            msg = f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed"
+            raise ConfigurationError(msg)
+        self._path = path.absolute()  # connections opened later must not follow a chdir
+        self._busy_timeout = busy_timeout
+        self._max_bytes = max_bytes
+        self._pragmas: dict[str, str | int] = {
+            "page_size": page_size,  # of a new file; another keeps what it has
+            "synchronous": synchronous,
+            "fullfsync": int(synchronous == "full"),  # macOS: fsync alone leaves data in the disk
+            "cache_size": -_CACHE_KIBIBYTES,
+            "wal_autocheckpoint": _CHECKPOINT_PAGES,
+            "journal_size_limit": _MAX_WAL_BYTES,
+        }
+        self._wal = self._path.with_name(f"{path.name}-wal")
+        self._watch_at = 0.0
+        self._wal_limit = _MAX_WAL_BYTES
+        self._closed = False
+        self._begin_process()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        _files.add(self)
+
+    def _begin_process(self) -> None:
+        self._idle: list[sqlite3.Connection] = []
+        self._write_lock = threading.RLock()
+
+    def forget_parent(self) -> None:
+        """Begin anew in a forked child: SQLite forbids to use or close what it inherited."""
+        _inherited.extend(self._idle)
+        self._begin_process()
+
+    # -- transactions -------------------------------------------------------------------------
+
+    def fetch(self, statement: str, parameters: Any) -> Any:
+        """Return the first row of ``statement``, None if there is none."""
+        connection = self._take()
+        try:
+            cursor = self._execute(connection, statement, parameters, self._deadline())
+            try:
+                return cursor.fetchone()
+            finally:
+                cursor.close()
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        finally:
+            self._give_back(connection)
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in a write transaction; return its result when that is committed.
+
+        Whatever is raised, the transaction is rolled back, unless it was committed already.
+        """
+        connection = None
+        deadline = self._deadline()
+        try:
+            if not self._write_lock.acquire(timeout=self._busy_timeout):
+                msg = f"{self._path} is locked by another write of this process"
+                raise StorageUnavailableError(msg)
+            connection = self._take()
+            self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
+            result = work(connection)
+            connection.execute("COMMIT")
+            self._watch_wal(connection, deadline - self._busy_timeout)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        finally:
+            if connection is not None:
+                self._give_back(connection)
+            # An interrupt may have come before or after ``acquire``: only its owner can release.
+            with suppress(RuntimeError):
+                self._write_lock.release()
+        return result
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._busy_timeout
+
+    def _execute(
+        self, connection: sqlite3.Connection, statement: str, parameters: Any, deadline: float
+    ) -> sqlite3.Cursor:
+        """Execute a statement that may meet the lock of another process, and wait for it.
+
+        SQLite's own waiting grows to 100 ms of sleep, in which a busy process takes the lock
+        hundreds of times: another one starves.
+        """
+        while True:
+            try:
+                return connection.execute(statement, parameters)
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - not for secrets
+
+    def _watch_wal(self, connection: sqlite3.Connection, now: float) -> None:
+        """Begin the write-ahead log anew if it has grown too long.
+
+        SQLite does so by itself, but only at a moment without a reader, which may not come for
+        hours. A reader that holds on is another process's; it is waited for shortly, and again
+        when the log has doubled. That fails without harm: what was committed is in the log.
+
+        Seldom, because Linux gives a file that was looked at a new time stamp with its next
+        write, and to sync that too takes longer than the write.
+        """
+        if now < self._watch_at:
+            return
+        self._watch_at = now + _WATCH_SECONDS
+        try:
+            size = self._wal.stat().st_size
+        except OSError as error:
+            msg = f"{self._path} was taken away while it was in use: {error}"
+            raise StorageError(msg) from error
+        if size <= self._wal_limit:
+            return
+        self._wal_limit = 2 * size
+        with suppress(sqlite3.Error):
+            connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_WAIT_MS}")
+            [(blocked, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA busy_timeout = 0")
+            if not blocked:
+                self._wal_limit = _MAX_WAL_BYTES
+
+    def _translated(self, error: sqlite3.Error) -> Exception:
+        code = _code(error)
+        message = f"{self._path}: {error}"
+        if isinstance(error, sqlite3.DataError):
+            return error
+        if code in _TRANSIENT:
+            return StorageUnavailableError(message)
+        if code == sqlite3.SQLITE_FULL:
+            return StorageFullError(message)
+        if code in _CORRUPT or _UNDECODABLE in message:
+            return CorruptRecordError(str(self._path), str(error))
+        return StorageError(message)
+
+    # -- connections --------------------------------------------------------------------------
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        if self._closed:
+            msg = f"{self._path} is closed"
+            raise StorageClosedError(msg)
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.rollback()
+        except sqlite3.Error:
+            connection.close()
+            return
+        self._idle.append(connection)
+        if self._closed or len(self._idle) > _MAX_IDLE:
+            self._close_idle(keep=0 if self._closed else _MAX_IDLE)
+
+    def _close_idle(self, *, keep: int) -> None:
+        while len(self._idle) > keep:
+            with suppress(IndexError):  # taken by another thread meanwhile
+                self._idle.pop(0).close()
+
+    def _connect(self, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        try:
+            deadline = self._deadline()
+            for name, value in self._pragmas.items():
+                self._execute(connection, f"PRAGMA {name} = {value}", (), deadline)
+            if self._max_bytes is not None:
+                [(size,)] = self._execute(connection, "PRAGMA page_size", (), deadline)
+                pages = f"PRAGMA max_page_count = {self._max_bytes // size or 1}"
+                self._execute(connection, pages, (), deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists() and self._path.stat().st_size:
+                self._inspect()
+            self._prepare()
+        except (OSError, ValueError) as error:
+            msg = f"cannot open {self._path}: {error}"
+            raise ConfigurationError(msg) from error
+        except sqlite3.Error as error:
+            msg = f"cannot open {self._path} as a SQLite database: {error}"
+            if _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise StorageUnavailableError(msg) from error
+            raise ConfigurationError(msg) from error
+
+    def _inspect(self) -> None:
+        """Refuse a file that is not ours, by a connection that can't change or lock anything."""
+        access = "mode=ro" if self._wal.exists() else "immutable=1"  # that leaves no files beside
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?{access}", uri=True, timeout=self._busy_timeout
+        )
+        with closing(connection), suppress(sqlite3.Error):  # told better when it is opened
+            self._has_schema(connection)
+
+    def _prepare(self) -> None:
+        connection = self._connect("rwc")
+        try:
+            deadline = self._deadline()
+            wal = self._execute(connection, "PRAGMA journal_mode = WAL", (), deadline)
+            if wal.fetchone() != ("wal",):
+                msg = f"{self._path} cannot have a write-ahead log: is it on a network drive?"
+                raise ConfigurationError(msg)
+            if not self._has_schema(connection):
+                self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
+                self._create_schema(connection)
+                connection.execute("COMMIT")
+        finally:
+            self._give_back(connection)
+
+    def _create_schema(self, connection: sqlite3.Connection) -> None:
+        if self._has_schema(connection):  # another process was faster
+            return
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _has_schema(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether the schema is there or still to be created; raise if neither fits."""
+        [(application_id, version, tables)] = self._execute(
+            connection, _IDENTITY, (), self._deadline()
+        )
+        if not (application_id or version or tables):
+            return False
+        if application_id != _APPLICATION_ID:
+            msg = f"{self._path} is a SQLite database of another program; it was left as it is"
+            raise ConfigurationError(msg)
+        if version > SCHEMA_VERSION:
+            raise SchemaVersionError(str(self._path), found=version, supported=SCHEMA_VERSION)
+        return True
+
+    def size_bytes(self) -> int:
+        """Return the bytes on disk of the file and its write-ahead log."""
+        size = self._path.stat().st_size
+        with suppress(FileNotFoundError):
+            size += self._wal.stat().st_size
+        return size
+
+    def close(self) -> None:
+        """Close the idle connections now, those in use when they are given back.
+
+        The last one of all processes moves the write-ahead log into the file and removes it.
+        """
+        self._closed = True
+        self._close_idle(keep=0)
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF  # without the extension
+
+
+_files: weakref.WeakSet[DatabaseFile] = weakref.WeakSet()
+_inherited: list[sqlite3.Connection] = []  # kept for ever: to free one would close it
+
+
+def _forget_parents() -> None:
+    for file in list(_files):
+        file.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)

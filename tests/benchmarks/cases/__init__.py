@@ -1,0 +1,1 @@
+"""One module for each case; its docstring says what every contender does."""

@@ -1,0 +1,91 @@
+"""An agent's whole cycle at one KB of state, on SQLite at full durability.
+
+Its first message changes it; it is saved and leaves memory; later it is brought back and
+answers, and leaves again. 64 threads do so, each agent by agent. With Torpor they only call:
+``max_live`` makes the agents leave. With pykka they start an actor, ask it, and stop it; it
+loads its state when it starts and saves a changed one in a transaction before it answers.
+Both begin the second half with a new runtime or connection. ``pipelined`` is one sender that
+keeps 1,000 calls in flight.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.agents import Profile
+from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
+from tests.benchmarks.peers import PykkaProfile, Rows
+from tests.benchmarks.together import in_threads
+from torpor import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torpor import Reply
+
+CALLERS = 64
+IN_FLIGHT = 1_000
+
+
+def torpor(lab: Lab) -> Figures:
+    """Ask twice; memory holds as many agents as there are calls in flight."""
+
+    def by_threads(url: str, n: int, method: Callable[[Profile], int]) -> None:
+        with Runtime(url, max_live=CALLERS) as runtime:
+            in_threads(CALLERS, n, lambda _, i: runtime.get(Profile, f"{n} {i}").ask(method))
+
+    def by_pipeline(url: str, n: int, method: Callable[[Profile], int]) -> None:
+        replies: deque[Reply[int]] = deque()
+        with Runtime(url, max_live=IN_FLIGHT) as runtime:
+            for i in range(n):
+                if len(replies) == IN_FLIGHT:
+                    replies.popleft().get()
+                replies.append(runtime.get(Profile, f"{n} {i}").submit(method))
+            for reply in replies:
+                reply.get()
+
+    def cycles(half: Callable[[str, int, Callable[[Profile], int]], None]) -> Callable[[int], None]:
+        def work(n: int) -> None:
+            url = f"sqlite:///{lab.folder}/{half.__name__}.db"
+            half(url, n, Profile.add)
+            half(url, n, Profile.read)
+
+        return work
+
+    return {
+        "64 threads": lab.rate(cycles(by_threads)),
+        "pipelined": lab.rate(cycles(by_pipeline)),
+    }
+
+
+def pykka(lab: Lab) -> Figures:
+    """Start, ask and stop, twice."""
+
+    def half(n: int, message: str, path: Path) -> None:
+        rows = Rows(path)
+
+        def call(_: int, i: int) -> None:
+            actor = PykkaProfile.start(rows, f"{n} {i}")
+            assert actor.ask(message, timeout=30) == 1
+            actor.stop()
+
+        in_threads(CALLERS, n, call)
+        rows.close()
+
+    def work(n: int) -> None:
+        half(n, "add", lab.folder / "rows.db")
+        half(n, "read", lab.folder / "rows.db")
+
+    return {"64 threads": lab.rate(work)}
+
+
+CASE = Case(
+    name="whole_cycle",
+    rows="P4",
+    title="create, save, hibernate; thaw, answer",
+    figures={"64 threads": Unit.PER_SECOND, "pipelined": Unit.PER_SECOND},
+    contenders={TORPOR: torpor, "pykka + SQLite": pykka},
+    bars=[Bar(figure="64 threads", peer="pykka + SQLite", at_least=6)],
+)

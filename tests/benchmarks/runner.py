@@ -1,0 +1,48 @@
+"""Runs a case: its contenders by turns, each run in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.case import Lab
+from tests.benchmarks.registry import CASES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.benchmarks.case import Case, Figures
+
+__all__ = ["Results", "run"]
+
+Results = dict[str, list["Figures"]]
+"""The figures of each run of each contender; runs with the same index were neighbours."""
+
+
+def run(
+    case: Case, *, runs: int, scale: float, folder: Path, progress: Callable[[str], None]
+) -> Results:
+    """Return what ``runs`` runs of each contender measured. Its files go to ``folder``."""
+    results: Results = {contender: [] for contender in case.contenders}
+    for number in range(runs):
+        for contender, figures in results.items():
+            progress(f"{case.name}: {contender}, run {number + 1} of {runs}")
+            figures.append(_run_alone(case.name, contender, folder, scale))
+    return results
+
+
+def _run_alone(case: str, contender: str, folder: Path, scale: float) -> Figures:
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place,
+        ProcessPoolExecutor(1, mp_context=spawn) as process,
+    ):
+        lab = Lab(folder=Path(place), scale=scale)
+        return process.submit(_contend, case, contender, lab).result()
+
+
+def _contend(case: str, contender: str, lab: Lab) -> Figures:
+    return CASES[case].contenders[contender](lab)

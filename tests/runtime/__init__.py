@@ -1,0 +1,1 @@
+"""Tests of the runtime: turns, durability, hibernation, and what happens under stress."""

@@ -1,0 +1,130 @@
+"""What the runtime's tests share: an agent that runs the test's own code, a clock, threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tests.behaviours.kit import PATIENCE, Gate, Watch
+from torpor import Agent
+from torpor.testing import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torpor import Runtime
+    from torpor.activation import Activation
+    from torpor.ref import AgentRef
+    from torpor.storage import Storage
+
+__all__ = [
+    "PATIENCE",
+    "Gate",
+    "ObservedClock",
+    "Scripted",
+    "Watch",
+    "activation_of",
+    "begin",
+    "saved_count",
+]
+
+R = TypeVar("R")
+
+_BACKOFF: Final = 0.25
+
+
+class Scripted(Agent):
+    """Counts, keeps notes in its thread, and runs whatever a test hands it as a turn."""
+
+    count: int = 0
+    log: tuple[str, ...] = ()
+
+    def add(self, n: int = 1) -> int:
+        """Change the state."""
+        self.count += n
+        return self.count
+
+    def read(self) -> int:
+        """Change nothing."""
+        return self.count
+
+    def write(self, line: str) -> None:
+        """Add a line to the log."""
+        self.log = (*self.log, line)
+
+    def note(self, text: str) -> int:
+        """Append to the thread."""
+        self.thread.append("note", {"text": text})
+        return self.thread.rev
+
+    def notes(self) -> list[str]:
+        """Return what was appended to the thread."""
+        return [entry.payload["text"] for entry in self.thread.entries()]
+
+    def do(self, script: Callable[..., Any]) -> Any:
+        """Run ``script`` with this agent, as a turn."""
+        return script(self)
+
+    async def do_async(self, script: Callable[..., Any]) -> Any:
+        """Run an async ``script`` with this agent, as a turn."""
+        return await script(self)
+
+
+class ObservedClock(ManualClock):
+    """A manual clock that knows what the runtime's timer waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = threading.Condition()
+        self._asleep = False
+        self._alarm: float | None = None
+
+    def wait(self, condition: threading.Condition, deadline: float | None) -> None:
+        """Note what is waited for, and wait."""
+        with self._seen:
+            self._asleep, self._alarm = True, deadline
+            self._seen.notify_all()
+        super().wait(condition, deadline)
+        with self._seen:
+            self._asleep = False
+
+    def settle(self) -> None:
+        """Wait until the timer has run all that is due."""
+        with self._seen:
+            assert self._seen.wait_for(lambda: self._asleep and not self._due(0), PATIENCE)
+
+    def pass_backoff(self, seconds: float = 1) -> None:
+        """Let ``seconds`` pass once a retry has been put off; it then takes place."""
+        with self._seen:
+            put_off = self._seen.wait_for(lambda: self._asleep and self._due(_BACKOFF), PATIENCE)
+        assert put_off, "nothing is going to be retried"
+        self.advance(seconds)
+
+    def _due(self, within: float) -> bool:
+        return self._alarm is not None and self._alarm <= self.monotonic() + within
+
+
+def begin(function: Callable[[], R]) -> Future[R]:
+    """Run ``function`` on a thread of its own; its result, or error, is in the future."""
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - the test gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def activation_of(ref: AgentRef[Any], runtime: Runtime) -> Activation:
+    """Return the live agent of ``ref``."""
+    return runtime.manager.table[ref.address]
+
+
+def saved_count(storage: Storage, ref: AgentRef[Any]) -> int | None:
+    """Return the count that is stored, None if nothing is."""
+    checkpoint = storage.get_checkpoint(ref.address)
+    return None if checkpoint is None else checkpoint.value["count"]

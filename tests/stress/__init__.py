@@ -1,0 +1,1 @@
+"""Many messages, agents, processes and kills, and every message accounted for."""

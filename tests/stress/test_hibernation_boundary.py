@@ -1,0 +1,124 @@
+"""Messages at the very boundary of hibernation: none lost, none handled twice, none out of order.
+
+An agent here is asleep, thawing, awake or just about to leave when its next message comes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import Field
+
+from torpor import Agent, Hibernated, HibernationReason, Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torpor import AgentRef, Reply
+    from torpor.options import Durability
+
+SENDERS = 8
+AGENTS = 1_000
+IN_FLIGHT = 200
+REQUESTED = 0.02
+
+
+class Ledger(Agent):
+    """Takes the messages 1, 2, 3 … of each sender, in this order and no other."""
+
+    last: dict[str, int] = Field(default_factory=dict)
+
+    def take(self, sender: str, number: int) -> int:
+        """Note a message; fails unless it is the one after the sender's last."""
+        expected = self.last.get(sender, 0) + 1
+        if number != expected:
+            msg = f"message {number} of {sender} came instead of {expected}"
+            raise ValueError(msg)
+        self.last[sender] = number
+        return number
+
+    async def take_async(self, sender: str, number: int) -> int:
+        """Note a message on the event loop."""
+        return self.take(sender, number)
+
+    def taken(self) -> dict[str, int]:
+        """Return how many messages of each sender came."""
+        return dict(self.last)
+
+
+class Diary(Ledger):
+    """Notes each hibernation, so that each is a turn with something to save."""
+
+    nights: int = 0
+
+    def on_hibernate(self) -> None:
+        """Count it."""
+        self.nights += 1
+
+
+full_size = pytest.param(200_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+
+
+@pytest.mark.parametrize("messages", [40_000, full_size])
+@pytest.mark.parametrize(
+    ("storage", "durability"),
+    [("memory", "turn"), ("memory", "interval"), ("memory", "hibernate"), ("sqlite", "turn")],
+)
+def test_every_message_is_handled_once_and_in_order(
+    tmp_path: Path, messages: int, storage: str, durability: Durability
+) -> None:
+    """Agents that leave memory all the time lose no message of eight senders (cases 1, 2)."""
+    url = "memory:" if storage == "memory" else f"sqlite:///{tmp_path}/store.db"
+    reasons: list[HibernationReason] = []
+    with Runtime(url, idle_timeout=0.0005, max_live=50, durability=durability) as runtime:
+        runtime.listen(lambda event: reasons.append(event.reason), Hibernated)
+        ledgers = [runtime.get((Ledger, Diary)[n % 2], f"{n}") for n in range(AGENTS)]
+        with ThreadPoolExecutor(SENDERS) as pool:
+            share = messages // SENDERS
+            sent = list(pool.map(partial(_send, ledgers, share), range(SENDERS)))
+
+        for number, ledger in enumerate(ledgers):
+            taken = ledger.ask(Ledger.taken)
+            assert taken == {f"{s}": n for s, counts in enumerate(sent) if (n := counts[number])}
+        stats = runtime.stats()
+    assert (stats.dead_letters, stats.conflicts, stats.save_failures) == (0, 0, 0)
+    assert stats.turns == messages + AGENTS
+    assert stats.thaws > messages // 10
+    assert set(HibernationReason) - set(reasons) == {HibernationReason.ALWAYS_THAW}
+
+
+def _send(ledgers: list[AgentRef[Ledger]], count: int, sender: int) -> Counter[int]:
+    """Send ``count`` messages to random agents in every way there is; return how many to each."""
+    chance = random.Random(sender)
+    sent: Counter[int] = Counter()
+    replies: list[tuple[Reply[int], int]] = []
+    for _ in range(count):
+        index = chance.randrange(AGENTS)
+        sent[index] += 1
+        number, ledger = sent[index], ledgers[index]
+        if chance.random() < REQUESTED:
+            ledger.hibernate()
+        way = chance.randrange(4)
+        if way == 0:
+            ledger.tell(Ledger.take, f"{sender}", number)
+        elif way == 1:
+            assert ledger.ask(Ledger.take, f"{sender}", number) == number
+        elif way == 2:
+            replies.append((ledger.submit(Ledger.take, f"{sender}", number), number))
+        else:
+            replies.append((ledger.submit(Ledger.take_async, f"{sender}", number), number))
+        if len(replies) == IN_FLIGHT:
+            _check(replies)
+            replies.clear()
+    _check(replies)
+    return sent
+
+
+def _check(replies: list[tuple[Reply[int], int]]) -> None:
+    for reply, number in replies:
+        assert reply.get() == number
