@@ -268,7 +268,10 @@ class Activation(ThawingActor):
 
     def _refused(self, call: Call) -> bool:
         error: BaseException
-        if call.deadline is not None and call.deadline <= self.manager.clock.monotonic():
+        expired = call.deadline is not None and call.deadline <= self.manager.clock.monotonic()
+        if call.attempts and (expired or self.manager.refusing is not None):
+            error = self._not_applied()
+        elif expired:
             error = CallTimeoutError(self.address, "not started in time", "not_run")
         elif self.stalled is not None:
             detail = f"{self.address}: saving fails, no new calls until it works"
@@ -309,7 +312,10 @@ class Activation(ThawingActor):
     # -- recovery from a conflict -------------------------------------------------------------
 
     def _recover(self) -> bool:
-        """Drop the stale copy; queue its turns to be run again on the newest. False: not yet."""
+        """Drop the stale copy; queue its turns to be run again on the newest, after a while.
+
+        False: there are some.
+        """
         with self.lock:
             turns = self.recovering or []
             self.recovering = None
@@ -322,11 +328,9 @@ class Activation(ThawingActor):
             command = call.message
             if turn.answered:
                 continue
-            if self.manager.refusing is not None:
-                turn.refuse(RuntimeStoppedError(self.manager.refusing))
-                continue
-            if turn.let_out or expired or not (isinstance(command, str) or command.marks.rerun):
-                error = ConflictError(self.address, expected=self.rev, found=None)
+            ended = expired or self.manager.refusing is not None
+            if ended or turn.let_out or not (isinstance(command, str) or command.marks.rerun):
+                error = self._not_applied()
                 turn.refuse(error)
                 if call.reply_to is None and not isinstance(command, str):
                     self.manager.dead_letter(DeadLetter(self.address, command.name, error))
@@ -336,8 +340,18 @@ class Activation(ThawingActor):
         self.batch = [*(self.batch or ()), *reversed(again)]
         self.drop_copy()
         self.lifecycle = Lifecycle.THAWING
-        self.run_later(backoff(max((call.attempts for call in again), default=1)))
+        if not again:
+            return True
+        self.run_later(backoff(max(call.attempts for call in again)))
         return False
+
+    def _not_applied(self) -> BaseException:
+        """Return the error of a turn that ran on a stale copy and is not run again."""
+        if self.manager.refusing is None:
+            return ConflictError(self.address, expected=self.rev, found=None)
+        stopped = RuntimeStoppedError(self.manager.refusing)
+        stopped.outcome = "not_applied"
+        return stopped
 
     def run_later(self, delay: float) -> None:
         """See ``ThawingActor``."""

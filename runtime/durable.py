@@ -154,6 +154,7 @@ class DurableActor(PooledActor):
             if journal is not None and journal.turn_dirty:
                 changed = True
                 journal.close_turn()
+            turn.changed = changed
             durability = self.registration.options.durability
             if changed and durability != "none":
                 self.dirty = True
@@ -306,7 +307,9 @@ class DurableActor(PooledActor):
             unknown = _turns(inflight.queue) if inflight.attempts else []
             lost = inflight.count + self.changes if self._answered_early() else 0
             if unknown:
-                lost = max(lost, inflight.count)
+                # Those behind it too that were told already that they may be lost.
+                told = [turn for turn in _turns(self.unsaved or []) if turn.answered]
+                lost = max(lost, inflight.count + sum(turn.changed for turn in told))
             gates = self._discard([] if unknown else inflight.queue)
         self.manager.note_conflict(
             ConflictDetected(self.address, expected=self.rev, found=outcome.found, lost_turns=lost)
@@ -358,14 +361,17 @@ class DurableActor(PooledActor):
             assert inflight is not None
             inflight.attempts += 1
             inflight.failure = error
-            inflight.first_failure = inflight.first_failure or now
+            if inflight.first_failure is None:
+                inflight.first_failure = now
             turns = _turns([*inflight.queue, *(self.unsaved or ())])
             limit = inflight.first_failure + MAX_RETRY_SECONDS
         self.manager.note_save_failure(SaveFailed(self.address, error, inflight.attempts))
         transient = isinstance(error, StorageUnavailableError)
+        if not transient or limit <= now:
+            self.stall(error)
         for turn in turns:
             turn.call.trouble = error
-            deadline = min(turn.call.deadline or limit, limit)
+            deadline = limit if turn.call.deadline is None else min(turn.call.deadline, limit)
             if not transient or deadline <= now:
                 self.stall(error)
                 detail = f"saving failed and goes on: {error}"

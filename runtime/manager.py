@@ -196,9 +196,10 @@ class InstanceManager:
         return activation
 
     def remove(self, activation: Activation) -> None:
-        """Take an activation out of the table. Called with its lock held."""
+        """Take an activation out of the tables. Called with its lock held."""
         if self.table.get(activation.address) is activation:
             del self.table[activation.address]
+        self.idle.discard(activation)
 
     # -- at rest ------------------------------------------------------------------------------
 

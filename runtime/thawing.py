@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor import persist
 from torpor.events import DeadLetter, Thawed, ThawFailed
-from torpor.storage.errors import StorageUnavailableError
+from torpor.storage.errors import CallOutcome, CallTimeoutError, StorageUnavailableError
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
 from torpor.transaction import TransactionalActor
 
@@ -59,7 +59,7 @@ class ThawingActor(TransactionalActor):
         self.batch: list[Call] | None = None
         self.arrived: tuple[Record | None, BaseException | None] | None = None
         self.load_attempts = 0
-        self.load_since = 0.0
+        self.load_since: float | None = None
 
     @abstractmethod
     def leave(self) -> None:
@@ -74,7 +74,7 @@ class ThawingActor(TransactionalActor):
         if self.registration.options.durability == "none":
             self.arrived = (None, None)
         if self.arrived is None:
-            if not self.load_since:
+            if self.load_since is None:
                 self.load_since = self.manager.clock.monotonic()
             self.manager.loads.submit(self, inline=inline, urgent=self._wanted_by_a_turn())
             with self.lock:
@@ -85,7 +85,7 @@ class ThawingActor(TransactionalActor):
         (record, error), self.arrived = self.arrived, None
         if isinstance(error, StorageUnavailableError):
             return self._load_again(error)
-        self.load_attempts, self.load_since = 0, 0.0
+        self.load_attempts, self.load_since = 0, None
         try:
             if error is not None:
                 raise error
@@ -133,21 +133,34 @@ class ThawingActor(TransactionalActor):
     def _load_again(self, error: BaseException) -> bool:
         """Try the load again after a while, for those calls that can wait so long."""
         now = self.manager.clock.monotonic()
-        limit = self.load_since + MAX_RETRY_SECONDS
+        assert self.load_since is not None
+        if now >= self.load_since + MAX_RETRY_SECONDS:
+            self._thaw_failed(error)
+            return False
         self.load_attempts += 1
         patient: list[Call] = []
         for call in self.take_all():
-            if min(call.deadline or limit, limit) > now:
+            if call.deadline is None or call.deadline > now:
                 call.trouble = error
                 patient.append(call)
-            else:
-                self._refuse_thaw(call, error)
-        if not patient:
-            self._thaw_failed(error)
-            return False
+            elif call.start():
+                self.refuse(call, self._timed_out(call, error))
         self.batch = patient[::-1]
+        with self.lock:
+            if not patient and not self.mailbox and self.agent is None:
+                self.leave()
+                return False
+        if not patient and self.agent is not None:
+            self.refreshing = False
+            return True
         self.run_later(backoff(self.load_attempts))
         return False
+
+    def _timed_out(self, call: Call, cause: BaseException) -> CallTimeoutError:
+        outcome: CallOutcome = "not_applied" if call.attempts else "not_run"
+        error = CallTimeoutError(self.address, f"not started in time: {cause}", outcome)
+        error.__cause__ = cause
+        return error
 
     def take_all(self) -> list[Call]:
         """Take every message that waits, in order."""

@@ -22,13 +22,14 @@ class Turn:
 
     ``held``: tells to send once the turn is durable. ``let_out``: a call has left already, so
     the turn can't be run again unnoticed. ``epoch``: which copy of the agent it ran on.
+    ``changed``: there is something of it to save.
     """
 
     __slots__ = (
         "activation",
         "answered",
         "call",
-        "entries",
+        "changed",
         "epoch",
         "error",
         "held",
@@ -47,7 +48,7 @@ class Turn:
         self.held: list[Callable[[], None]] | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.entries = 0
+        self.changed = False
 
     def hold(self, send: Callable[[], None]) -> bool:
         """Keep ``send`` back until this turn is durable; False if the turn has ended."""

@@ -225,8 +225,11 @@ class Backend(ABC):
         if limit is None:
             return None
         documents = [change.put.data] if change.put else []
-        if change.thread:
-            documents += [codec.encode_entry(entry) for entry in change.thread.entries]
+        try:
+            if change.thread:
+                documents += [codec.encode_entry(entry) for entry in change.thread.entries]
+        except (TypeError, ValueError, RecursionError):
+            return _unstorable(change)
         for document in documents:
             if len(document) * 4 > limit and (size := len(document.encode())) > limit:
                 return RecordTooLargeError(change.key, size=size, limit=limit)

@@ -17,6 +17,7 @@ storage is opened, and has an operation for the step. They work offline (``--sql
 from __future__ import annotations
 
 from alembic import op
+from sqlalchemy import literal_column
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from torpor.storage.sql.schema import Tables, make_tables
@@ -36,7 +37,7 @@ def create_storage_tables(
         op.execute(CreateTable(table))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             op.execute(CreateIndex(index))
-    op.execute(tables.version.insert().values(version=version))
+    op.execute(tables.version.insert().values(version=literal_column(str(version))))
 
 
 def drop_storage_tables(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy
 from sqlalchemy import event
 
-from torpor.storage.errors import MissingDriverError
+from torpor.storage.errors import MissingDriverError, StorageUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from sqlalchemy import URL, Engine
 
@@ -30,7 +30,7 @@ _DRIVERS = {
 _SHORTEST_CONNECT = 2  # seconds; psycopg takes no less
 # Of an operation's time: what the server may take for a statement, so that it answers in time.
 _OF_SERVER = 0.9
-# PyMySQL ends a wait, not an operation, which begins none after half of its time.
+# PyMySQL ends a wait, not an operation: after half of its time that begins no other.
 _OF_MYSQL_WAIT = 0.5
 _MYSQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 _SQLITE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = 1")
@@ -39,7 +39,7 @@ _operation = threading.local()
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[float]:
+def within(seconds: float) -> Generator[float]:
     """Bound this thread's waits for a server; yield when they end, by the monotonic clock."""
     _operation.deadline = time.monotonic() + seconds
     try:
@@ -64,6 +64,11 @@ def make_engine(
     drivername = _DRIVERS.get(url.drivername, url.drivername)
     prepare = _PREPARE.get(drivername) or _PREPARE.get(backend)
     options, listeners = prepare(timeout) if prepare else ({}, {})
+    defaults = {
+        name: value
+        for name, value in options.get("connect_args", {}).items()
+        if name not in url.query
+    }
     if backend != "sqlite":
         options |= {
             "pool_size": pool_size,
@@ -76,7 +81,7 @@ def make_engine(
             url.set(drivername=drivername),
             echo=echo,
             hide_parameters=not echo,
-            **{**options, "connect_args": {**options.get("connect_args", {}), **connect_args}},
+            **{**options, "connect_args": {**defaults, **connect_args}},
         )
         for name, listener in listeners.items():
             event.listen(engine, name, listener)
@@ -168,6 +173,11 @@ def _prepare_pymysql(timeout: float) -> _Prepared:
                 limits += f", max_statement_time = {server}"
             cursor.execute(f"SET SESSION sql_mode = '{_MYSQL_MODE}', {limits}")
 
+    def require_time(*_statement: object) -> None:
+        if time.monotonic() > getattr(_operation, "deadline", math.inf) - wait:
+            msg = f"the operation took longer than the {wait} seconds after which none goes on"
+            raise StorageUnavailableError(msg)
+
     options = {
         "connect_args": {
             "connect_timeout": _connect_seconds(timeout),
@@ -177,7 +187,7 @@ def _prepare_pymysql(timeout: float) -> _Prepared:
         },
         "isolation_level": "READ COMMITTED",
     }
-    return options, {"connect": configure}
+    return options, {"connect": configure, "before_cursor_execute": require_time}
 
 
 # -- SQLite ---------------------------------------------------------------------------------------

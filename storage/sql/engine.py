@@ -39,7 +39,7 @@ class Database:
         self._timeout = timeout
         self._owned = owned
         locks_rows = engine.dialect.name != "sqlite"
-        # Else two of these transactions would see the past, or block each other's beginning.
+        # In REPEATABLE READ a batch would decide by the past, and MySQL lock what is not there.
         self._writing = (
             engine.execution_options(isolation_level="READ COMMITTED")
             if locks_rows and not owned

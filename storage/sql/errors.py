@@ -168,8 +168,9 @@ def _meaning_of(error: exc.SQLAlchemyError) -> _Meaning:
             return meaning
     if error.connection_invalidated or (code is None and isinstance(error, exc.OperationalError)):
         return _LOST
-    kinds = {exc.DataError: _UNSTORABLE, exc.IntegrityError: _RACE}
-    return kinds.get(type(error), _UNKNOWN)
+    if isinstance(error, exc.DataError):
+        return _UNSTORABLE
+    return _RACE if isinstance(error, exc.IntegrityError) else _UNKNOWN
 
 
 def _code(error: BaseException | None) -> str | int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.dialects.mysql import insert
 
+from torpor.storage.errors import ConfigurationError
 from torpor.storage.sql.statements import Statements
 
 if TYPE_CHECKING:
@@ -28,8 +29,16 @@ class MySQLStatements(Statements):
     """Few round trips by multi-row statements."""
 
     def inspect(self, connection: Connection) -> None:
-        """Learn the largest statement; escaping may double what is in it."""
-        packet: int = connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
+        """Learn the largest statement; escaping may double what is in it.
+
+        Raises ``ConfigurationError`` if the session would store something else than it is given.
+        """
+        packet, mode = connection.exec_driver_sql("SELECT @@max_allowed_packet, @@sql_mode").one()
+        if "STRICT" not in mode:
+            msg = (
+                "the sessions of this engine cut values off: their sql_mode lacks STRICT_ALL_TABLES"
+            )
+            raise ConfigurationError(msg)
         self.max_document_bytes = max(0, packet - _REST_OF_PACKET) // 2
 
     def update_records(self, connection: Connection, space: Space, rows: Sequence[Row]) -> None:

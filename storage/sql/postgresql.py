@@ -15,7 +15,7 @@ from torpor.storage.sql.errors import RaceLostError
 from torpor.storage.sql.statements import Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Dialect
 
@@ -46,6 +46,8 @@ _ENTRY = {
     "checksum": "bigint",
 }
 _JSON = {"thread", "data", "document"}
+
+_CHARACTERS_AT_ONCE = 64 * 1024 * 1024
 
 
 class PsycopgStatements(Statements):
@@ -95,14 +97,18 @@ class PsycopgStatements(Statements):
 
     def insert_records(self, connection: Connection, space: Space, rows: Sequence[Row]) -> None:
         """Write new rows; ``RaceLostError`` if another transaction wrote one of them first."""
-        written = connection.exec_driver_sql(self._insert[space], _arrays(_RECORD, rows)).rowcount
+        written = sum(
+            connection.exec_driver_sql(self._insert[space], arrays).rowcount
+            for arrays in _arrays(_RECORD, rows)
+        )
         if written != len(rows):
             msg = f"{len(rows) - written} of {len(rows)} records were first written by another"
             raise RaceLostError(msg)
 
     def update_records(self, connection: Connection, space: Space, rows: Sequence[Row]) -> None:
         """Replace rows."""
-        connection.exec_driver_sql(self._update[space], _arrays(_RECORD, rows))
+        for arrays in _arrays(_RECORD, rows):
+            connection.exec_driver_sql(self._update[space], arrays)
 
     def write_entries(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Write entries, in place of stray ones."""
@@ -111,7 +117,8 @@ class PsycopgStatements(Statements):
             INSERT INTO {self._entries} ({", ".join(_ENTRY)}) SELECT {_values(_ENTRY)}
             ON CONFLICT (thread_id, seq) DO UPDATE SET {replaced}
         """
-        connection.exec_driver_sql(statement, _arrays(_ENTRY, rows))
+        for arrays in _arrays(_ENTRY, rows):
+            connection.exec_driver_sql(statement, arrays)
 
     def delete_entries(self, connection: Connection, ends: Sequence[tuple[str, int]]) -> None:
         """Remove entries before a ``seq`` each."""
@@ -165,7 +172,12 @@ def _unnest(columns: dict[str, str]) -> str:
     return f"unnest({arrays}) AS new ({', '.join(columns)})"
 
 
-def _arrays(columns: dict[str, str], rows: Sequence[Row]) -> dict[str, list[Any]]:
-    return {
-        name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)
-    }
+def _arrays(columns: dict[str, str], rows: Sequence[Row]) -> Iterator[dict[str, list[Any]]]:
+    """Yield the rows as arrays of one statement each, which has to be smaller than 1 GB."""
+    begin = size = 0
+    for end, row in enumerate(rows, start=1):
+        size += sum(len(value) for value in row if isinstance(value, str))
+        if size > _CHARACTERS_AT_ONCE or end == len(rows):
+            values = zip(*rows[begin:end], strict=True)
+            yield {name: list(array) for name, array in zip(columns, values, strict=True)}
+            begin, size = end, 0

@@ -21,24 +21,28 @@ if TYPE_CHECKING:
 
     from torpor.storage.sql.schema import Tables
 
-__all__ = ["open_file", "open_tables"]
+__all__ = ["file_of", "open_file", "open_tables"]
 
 _LOCK = "torpor: creating tables"
+_OF_LOCK = 0.4  # of an operation's time, which has to do for the creation too
 _LOCK_NUMBER = 0x746F72706F72  # "torpor"
 
 
-def open_file(connection: Connection, *, create: bool, timeout: float) -> None:
-    """See that the SQLite file of ``connection`` is one of ``SQLiteStorage``'s.
+def file_of(connection: Connection) -> str:
+    """Return the path of the SQLite file behind ``connection``, "" if it is in memory."""
+    return str(connection.exec_driver_sql("PRAGMA database_list").all()[0][2])
+
+
+def open_file(file: str | None, *, create: bool, timeout: float) -> None:
+    """See that a SQLite file is one of ``SQLiteStorage``'s, or make it.
 
     Raises ``ConfigurationError`` or ``SchemaVersionError`` as that class does.
     """
-    file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
-    connection.rollback()
     if not file:
         msg = "a SQLite database in memory needs a table_prefix; or use MemoryStorage, 'memory:'"
         raise ConfigurationError(msg)
     path = Path(file)
-    if not create and not path.stat().st_size:
+    if not create and not (path.exists() and path.stat().st_size):
         raise ConfigurationError(_missing(file))
     SQLiteStorage(path, busy_timeout=timeout).close()
 
@@ -58,7 +62,10 @@ def open_tables(
     named_lock = connection.dialect.name in {"mysql", "mariadb"}
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-    if named_lock and not connection.execute(select(func.get_lock(_LOCK, timeout))).scalar():
+    if (
+        named_lock
+        and not connection.execute(select(func.get_lock(_LOCK, timeout * _OF_LOCK))).scalar()
+    ):
         msg = f"{place}: another process is creating the tables"
         raise StorageUnavailableError(msg)
     try:

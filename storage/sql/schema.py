@@ -193,13 +193,16 @@ def _record_table(
     )
     if dialect in _MYSQL:
         table.append_constraint(CheckConstraint(func.json_valid(table.c.data)))
-    waking, dead = text("wake_at IS NOT NULL"), text("deleted = 1")
-    where = [f"{known}_where" for known in ("postgresql", "sqlite")]  # the others index all rows
-    Index(f"{name}_due", table.c.wake_at, **dict.fromkeys(where, waking))
+    waking: dict[str, Any] = {}
+    dead: dict[str, Any] = {}
+    for known in ("postgresql", "sqlite"):  # the others index all rows
+        waking[f"{known}_where"] = text("wake_at IS NOT NULL")
+        dead[f"{known}_where"] = text("deleted = 1")
+    Index(f"{name}_due", table.c.wake_at, **waking)
     if dialect in _MYSQL:
         Index(f"{name}_dead", table.c.deleted, table.c.updated_at)
     else:
-        Index(f"{name}_dead", table.c.updated_at, **dict.fromkeys(where, dead))
+        Index(f"{name}_dead", table.c.updated_at, **dead)
     return table
 
 

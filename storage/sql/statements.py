@@ -155,9 +155,10 @@ class Statements:
     def update_records(self, connection: Connection, space: Space, rows: Sequence[Row]) -> None:
         """Replace rows that have been read for update."""
         table = self._tables.records[space]
-        values = {column.name: bindparam(f"new_{column.name}") for column in table.c}
-        statement = update(table).where(table.c.key == values.pop("key")).values(values)
-        names = [f"new_{column.name}" for column in table.c]
+        names = [f"new_{column.name}" for column in table.c]  # others than the columns' own
+        key, *columns = table.c
+        values: dict[str, Any] = {each.name: bindparam(f"new_{each.name}") for each in columns}
+        statement = update(table).where(key == bindparam("new_key")).values(values)
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
     def write_entries(self, connection: Connection, rows: Sequence[Row]) -> None:

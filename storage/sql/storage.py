@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sqlalchemy import URL, Engine, exc, make_url
@@ -18,7 +19,7 @@ from torpor.storage.sql.engine import Database
 from torpor.storage.sql.errors import UnstorableError
 from torpor.storage.sql.mysql import MySQLStatements
 from torpor.storage.sql.postgresql import PsycopgStatements
-from torpor.storage.sql.provision import open_file, open_tables
+from torpor.storage.sql.provision import file_of, open_file, open_tables
 from torpor.storage.sql.schema import default_prefix, make_tables
 from torpor.storage.sql.statements import SQLiteStatements, Statements
 from torpor.storage.sqlite.rows import record_of_row
@@ -50,14 +51,15 @@ class SQLStorage(Storage):
     """Everything in four tables of a SQL database.
 
     ``database`` is a URL (``postgresql://user@host/database``, ``mysql://…``, ``mariadb://…``,
-    any other of SQLAlchemy's) or an ``Engine`` of your own, which stays yours: its pool, its
-    isolation and its time limits too, but transactions run in READ COMMITTED. ``engine`` is
-    the one in use; listen to its events for telemetry.
+    any other of SQLAlchemy's) or an ``Engine`` of your own, which stays yours,
+    its pool and its time limits too; only the transactions of this storage are made READ
+    COMMITTED. ``engine`` is the one in use; listen to its events for telemetry.
 
     ``schema``: where the tables are; the connection's default if None. ``table_prefix``: what
     their names begin with, ``"torpor_"`` by default; on SQLite nothing, and the tables are those
     of ``SQLiteStorage``. ``create``: make schema and tables if they are missing, safely while
     other processes do so; else see ``torpor.storage.migrations``.
+    How to query what is stored: ``torpor.storage.sql.schema``.
 
     ``timeout``: seconds that an operation may wait for connection, locks and server (to connect
     at least 2), then ``StorageUnavailableError``. ``pool_size``: most connections at once; who
@@ -100,47 +102,54 @@ class SQLStorage(Storage):
             msg = f"table_prefix has up to 40 letters, digits and _, not {table_prefix!r}"
             raise ConfigurationError(msg)
         self.timeout = timeout
-        owned = not isinstance(database, Engine)
         engine = (
-            make_engine(
+            database
+            if isinstance(database, Engine)
+            else make_engine(
                 _parsed(database),
                 timeout=timeout,
                 pool_size=pool_size,
                 echo=echo,
                 connect_args=connect_args or {},
             )
-            if not isinstance(database, Engine)
-            else database
         )
-        self._database = Database(engine, place=_place(engine.url), timeout=timeout, owned=owned)
+        self._database = Database(
+            engine, place=_place(engine.url), timeout=timeout, owned=engine is not database
+        )
         dialect = engine.dialect.name
+        if dialect == "sqlite" and schema is not None:
+            msg = "SQLite has no schemas: choose another file, or a table_prefix"
+            raise ConfigurationError(msg)
         prefix = default_prefix(dialect) if table_prefix is None else table_prefix
         tables = make_tables(dialect, schema=schema, prefix=prefix)
         self._statements = _statements(engine, tables)
         try:
-            self._open(tables, create=create, is_file=dialect == "sqlite" and not prefix)
+            if dialect == "sqlite" and not prefix:
+                self._open_file(create=create)
+            else:
+                self._open_tables(tables, create=create)
+            self._database.read(self._statements.inspect)
         except BaseException:
             self._close()
             raise
-
-    def _open(self, tables: Tables, *, create: bool, is_file: bool) -> None:
-        if is_file:
-            self._database.read(
-                lambda connection: open_file(connection, create=create, timeout=self.timeout)
-            )
-        else:
-            self._database.write(
-                lambda connection: open_tables(
-                    connection,
-                    tables,
-                    place=self._database.place,
-                    create=create,
-                    timeout=self.timeout,
-                )
-            )
-        self._database.read(self._statements.inspect)
         self.max_document_bytes = self._statements.max_document_bytes
         self._database.opening = False
+
+    def _open_file(self, *, create: bool) -> None:
+        # Not by a connection, if that is avoidable: it would make what it does not find.
+        file = self.engine.url.database or self._database.read(file_of)
+        open_file(file, create=create, timeout=self.timeout)
+
+    def _open_tables(self, tables: Tables, *, create: bool) -> None:
+        self._database.write(
+            partial(
+                open_tables,
+                tables=tables,
+                place=self._database.place,
+                create=create,
+                timeout=self.timeout,
+            )
+        )
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -203,10 +212,14 @@ class SQLStorage(Storage):
         while missing > 0:
             count = min(missing, _ENTRIES_AT_ONCE)
             rows = self._database.read(
-                lambda connection, start=start, stop=stop, count=count: (
-                    self._statements.read_entries(
-                        connection, thread_id, start, stop, kinds=kinds, limit=count, newest=newest
-                    )
+                partial(
+                    self._statements.read_entries,
+                    thread_id=thread_id,
+                    start=start,
+                    stop=stop,
+                    kinds=kinds,
+                    limit=count,
+                    newest=newest,
                 )
             )
             page = [_entry(thread_id, row) for row in rows]
@@ -226,8 +239,12 @@ class SQLStorage(Storage):
         while len(records) < limit:
             count = limit - len(records)
             rows = self._database.read(
-                lambda connection, last=last, count=count: self._statements.list_records(
-                    connection, space, prefix, last, count
+                partial(
+                    self._statements.list_records,
+                    space=space,
+                    prefix=prefix,
+                    after=last,
+                    limit=count,
                 )
             )
             records += (record for row in rows if isinstance(record := _record(row), Record))

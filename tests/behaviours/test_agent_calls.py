@@ -126,31 +126,31 @@ class Other(Agent):
         return "hello"
 
 
-NO_COMMANDS: list[Any] = [
-    len,
-    lambda _: "anything",  # pyright: ignore[reportUnknownLambdaType]
-    Animal._sound,  # pyright: ignore[reportPrivateUsage]
-    Animal.on_start,
-    Animal.checkpoint,
-    Animal.migrate,
-    Animal.model_dump,
-    Animal.model_validate,
-    Animal.__init__,
-    Animal.id,
-    Animal,
-    Animal().speak,
-    Other.speak,
-    Dog.speak,
-    functools.partial(Animal.speak, times=2),
-    "speak",
-    "legs",
-    None,
-    ["speak"],
-]
+NO_COMMANDS: dict[str, Any] = {
+    "a builtin": len,
+    "a lambda": lambda _: "anything",  # pyright: ignore[reportUnknownLambdaType]
+    "a private method": Animal._sound,  # pyright: ignore[reportPrivateUsage]
+    "a hook": Animal.on_start,
+    "another hook": Animal.checkpoint,
+    "a hook of the class": Animal.migrate,
+    "a method of pydantic": Animal.model_dump,
+    "a class method of pydantic": Animal.model_validate,
+    "a special method": Animal.__init__,
+    "a property": Animal.id,
+    "the class": Animal,
+    "a bound method": Animal().speak,
+    "a method of another class": Other.speak,
+    "a method of a subclass": Dog.speak,
+    "a partial": functools.partial(Animal.speak, times=2),
+    "a name": "speak",
+    "a name of a field": "legs",
+    "nothing": None,
+    "a list": ["speak"],
+}
 
 
-@pytest.mark.parametrize("method", NO_COMMANDS, ids=repr)
-def test_what_is_no_command_is_refused(memory: Runtime, method: Any) -> None:
+@pytest.mark.parametrize("what", NO_COMMANDS)
+def test_what_is_no_command_is_refused(memory: Runtime, what: str) -> None:
     """Only public methods of the agent's class, themselves, can be called by message."""
     animal = memory.get(Animal, "a")
     animal.proxy().legs.get()
@@ -158,7 +158,7 @@ def test_what_is_no_command_is_refused(memory: Runtime, method: Any) -> None:
     calls: list[Callable[..., Any]] = [animal.ask, animal.submit, animal.tell]
     for call in calls:
         with pytest.raises(UnknownMethodError, match="animal"):
-            call(method)
+            call(NO_COMMANDS[what])
     assert memory.stats().turns == 1
 
 

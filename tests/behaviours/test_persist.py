@@ -74,7 +74,7 @@ def test_a_storage_has_the_operations_of_the_field(storage: FaultyStorage) -> No
     assert storage.load_thread("a") is None
 
 
-@pytest.mark.parametrize("place", [7, object(), b"memory:"], ids=repr)
+@pytest.mark.parametrize("place", [7, pytest.param(object(), id="object"), b"memory:"])
 def test_anything_else_is_no_storage(place: Any) -> None:
     """What is neither a URL nor a storage is refused when the runtime is made (PE-3)."""
     with pytest.raises(ConfigurationError, match="storage"):

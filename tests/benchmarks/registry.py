@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.benchmarks.cases import (
     ask,
     hot_agent,
@@ -13,9 +15,23 @@ from tests.benchmarks.cases import (
     whole_cycle,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.benchmarks.case import Case
+
 __all__ = ["CASES"]
 
-CASES = {
-    module.CASE.name: module.CASE
-    for module in (ask, tell, memory, whole_cycle, saves, hot_agent, one_caller, million)
+CASES: Mapping[str, Case] = {
+    case.name: case
+    for case in (
+        ask.CASE,
+        tell.CASE,
+        memory.CASE,
+        whole_cycle.CASE,
+        saves.CASE,
+        hot_agent.CASE,
+        one_caller.CASE,
+        million.CASE,
+    )
 }

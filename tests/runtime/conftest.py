@@ -61,6 +61,13 @@ def runtime(storage: FaultyStorage, clock: ObservedClock) -> Iterator[Runtime]:
 
 
 @pytest.fixture
+def ticking(storage: FaultyStorage) -> Iterator[Runtime]:
+    """Return a runtime on ``storage`` whose time passes: for retries, at their real pace."""
+    with Runtime(storage) as runtime:
+        yield runtime
+
+
+@pytest.fixture
 def watch(runtime: Runtime) -> Watch:
     """Return what happens in ``runtime``."""
     return Watch(runtime)

@@ -13,7 +13,7 @@ from torpor.testing import ManualClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torpor import Runtime
+    from torpor import Reply, Runtime
     from torpor.activation import Activation
     from torpor.ref import AgentRef
     from torpor.storage import Storage
@@ -26,7 +26,9 @@ __all__ = [
     "Watch",
     "activation_of",
     "begin",
+    "run_all_queued",
     "saved_count",
+    "wait_for",
 ]
 
 R = TypeVar("R")
@@ -117,6 +119,20 @@ def begin(function: Callable[[], R]) -> Future[R]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def wait_for(reply: Reply[Any]) -> None:
+    """Wait until ``reply`` is there, whatever its deadline says."""
+    came = threading.Event()
+    reply._add_waiter(came.set)
+    assert reply.done or came.wait(PATIENCE), "no reply came"
+
+
+def run_all_queued(agent: AgentRef[Scripted]) -> None:
+    """Wait until what was sent so far has run, whether it was answered or not."""
+    ran = threading.Event()
+    agent.tell(Scripted.do, lambda _: ran.set())
+    assert ran.wait(PATIENCE), "the agent does not get on"
 
 
 def activation_of(ref: AgentRef[Any], runtime: Runtime) -> Activation:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.kit import PATIENCE, Scripted, saved_count
-from torpor import ConflictDetected, Hibernated, Runtime, SaveFailed, StorageUnavailableError
+from torpor import (
+    ConflictDetected,
+    Hibernated,
+    RecordTooLargeError,
+    Runtime,
+    SaveFailed,
+    StorageUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,7 +302,7 @@ def test_a_state_too_large_to_save_stays_in_memory(
     agent = runtime.get(Lazy, "a")
     agent.ask(Lazy.write, "x" * 300)
 
-    with pytest.raises(Exception, match="200"):
+    with pytest.raises(RecordTooLargeError):
         agent.hibernate()
 
     assert agent.status().state == "live"
@@ -313,7 +320,7 @@ def test_delete_wins_over_a_state_that_could_not_be_saved(
     agent = runtime.get(Regular, "a")
     storage.max_document_bytes = 200
     agent.ask(Regular.write, "x" * 300)
-    with pytest.raises(Exception, match="200"):
+    with pytest.raises(RecordTooLargeError):
         agent.hibernate()
     storage.max_document_bytes = None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Gate, Scripted, activation_of, begin
+from tests.runtime.kit import PATIENCE, Gate, Scripted, activation_of, begin, run_all_queued
 from torpor.durable import DurableActor
 
 if TYPE_CHECKING:
@@ -53,16 +53,6 @@ def after(*replies: Reply[int]) -> None:
         reply.get()
 
 
-def run_all_queued(agent: AgentRef[Scripted], runtime: Runtime) -> None:
-    """Wait until what was sent so far has run, whether it was answered or not."""
-    turns = runtime.stats().turns
-    ran = Gate()
-    agent.tell(Scripted.do, lambda _: ran.pass_through())
-    ran.wait_for_entry()
-    ran.open()
-    assert runtime.stats().turns >= turns
-
-
 def test_a_reply_waits_for_the_commit(agent: AgentRef[Scripted], hang: Hang) -> None:
     """A turn's value leaves after its commit, not before (DESIGN 5, Output gate)."""
     reply = add_and_hang(agent, hang)
@@ -74,12 +64,12 @@ def test_a_reply_waits_for_the_commit(agent: AgentRef[Scripted], hang: Hang) -> 
 
 
 def test_the_reply_of_a_reading_turn_waits_for_what_it_saw(
-    agent: AgentRef[Scripted], hang: Hang, runtime: Runtime
+    agent: AgentRef[Scripted], hang: Hang
 ) -> None:
     """A reading turn's reply leaves after the commit that it could see (DESIGN 5, Output gate)."""
     add_and_hang(agent, hang)
     read = agent.submit(Scripted.read)
-    run_all_queued(agent, runtime)
+    run_all_queued(agent)
 
     assert not read.done
 
@@ -88,7 +78,7 @@ def test_the_reply_of_a_reading_turn_waits_for_what_it_saw(
 
 
 def test_an_exception_waits_for_what_it_saw(
-    agent: AgentRef[Scripted], hang: Hang, runtime: Runtime
+    agent: AgentRef[Scripted], hang: Hang
 ) -> None:
     """Exceptions are replies: they wait for what their turn could see (DESIGN 5, Output gate)."""
 
@@ -97,7 +87,7 @@ def test_an_exception_waits_for_what_it_saw(
 
     add_and_hang(agent, hang)
     failing = agent.submit(Scripted.do, fail)
-    run_all_queued(agent, runtime)
+    run_all_queued(agent)
 
     assert not failing.done
 
@@ -123,7 +113,7 @@ def test_a_reply_waits_for_the_whole_commit_of_its_own_change(
 
 
 def test_replies_leave_in_turn_order(
-    agent: AgentRef[Scripted], hang: Hang, runtime: Runtime
+    agent: AgentRef[Scripted], hang: Hang
 ) -> None:
     """Reading, writing and failing turns are answered in their order (DESIGN 5, Output gate)."""
     order: list[int] = []
@@ -133,7 +123,7 @@ def test_replies_leave_in_turn_order(
         reply = agent.submit(Scripted.read if n % 3 else Scripted.add)
         reply._add_waiter(lambda n=n: order.append(n))  # type: ignore[misc]  # a default binds it
         replies.append(reply)
-    run_all_queued(agent, runtime)
+    run_all_queued(agent)
 
     hang.release()
     after(*replies)
@@ -164,10 +154,7 @@ def test_a_reading_turn_does_not_overtake_replies_that_may_leave(
     gate.wait_for_entry()
     read = agent.submit(Scripted.read)
     read._add_waiter(lambda: order.append("read"))
-    wait_until_at_rest = Gate()
-    agent.tell(Scripted.do, lambda _: wait_until_at_rest.pass_through())
-    wait_until_at_rest.wait_for_entry()
-    wait_until_at_rest.open()
+    run_all_queued(agent)
     gate.open()
     after(add, read)
 
@@ -195,7 +182,7 @@ def test_tells_are_held_until_the_turn_is_durable(
 
 
 def test_tells_leave_in_order(
-    agent: AgentRef[Scripted], receiver: AgentRef[Scripted], hang: Hang, runtime: Runtime
+    agent: AgentRef[Scripted], receiver: AgentRef[Scripted], hang: Hang
 ) -> None:
     """The tells of one turn, and of one turn after another, keep their order."""
 
@@ -208,7 +195,7 @@ def test_tells_leave_in_order(
     for name in "abc":
         agent.tell(Scripted.do, lambda _, name=name: tell(name))
     last = agent.submit(Scripted.read)
-    run_all_queued(agent, runtime)
+    run_all_queued(agent)
     assert receiver.ask(Scripted.do, lambda me: me.log) == ()
 
     hang.release()
@@ -218,12 +205,12 @@ def test_tells_leave_in_order(
 
 
 def test_a_reading_turn_holds_its_tells_too(
-    agent: AgentRef[Scripted], receiver: AgentRef[Scripted], hang: Hang, runtime: Runtime
+    agent: AgentRef[Scripted], receiver: AgentRef[Scripted], hang: Hang
 ) -> None:
     """A tell may carry what its turn read: it waits for that to be durable."""
     add_and_hang(agent, hang)
     reading = agent.submit(Scripted.do, lambda me: receiver.tell(Scripted.add, me.count))
-    run_all_queued(agent, runtime)
+    run_all_queued(agent)
 
     assert receiver.ask(Scripted.read) == 0
 
@@ -352,10 +339,11 @@ def test_a_tell_made_outside_of_turns_leaves_at_once(
 ) -> None:
     """Nothing holds what is not part of a turn."""
     add_and_hang(agent, hang)
+    arrived = Gate()
 
-    receiver.tell(Scripted.add, 2)
+    receiver.tell(Scripted.do, lambda _: arrived.entered.set())
 
-    assert receiver.ask(Scripted.read) == 2
+    arrived.wait_for_entry()
 
 
 def test_a_blocking_caller_commits_on_its_own_thread(

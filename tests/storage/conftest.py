@@ -65,6 +65,15 @@ def sql_servers() -> Iterator[dict[str, Server]]:
         server.drop()
 
 
+@pytest.fixture(params=["postgresql", "mariadb"])
+def sql_server(request: pytest.FixtureRequest, sql_servers: dict[str, Server]) -> Server:
+    """Return each SQL server in turn, with an empty store."""
+    server = sql_servers[request.param]
+    server.require()
+    server.empty()
+    return server
+
+
 @pytest.fixture
 def postgresql_url(sql_servers: dict[str, Server]) -> str:
     """Return the URL of an empty store in PostgreSQL."""

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import JSON, Text, and_, cast, exc, func, text, update
+from sqlalchemy import JSON, Text, and_, cast, event, exc, func, text, update
 from sqlalchemy.pool import NullPool
 
 from torpor.storage import open_storage
@@ -18,12 +19,22 @@ from torpor.storage.records import Space
 from torpor.storage.sql import SQLStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Column, ColumnElement
 
     from torpor.storage import Storage
     from torpor.storage.sql.schema import Tables
 
-__all__ = ["MARIADB", "POSTGRESQL", "SERVERS", "Server", "damage_entry", "damage_record"]
+__all__ = [
+    "MARIADB",
+    "POSTGRESQL",
+    "SERVERS",
+    "Server",
+    "damage_entry",
+    "damage_record",
+    "number_connections",
+]
 
 TABLES = ("torpor_checkpoints", "torpor_threads", "torpor_entries")
 
@@ -69,6 +80,13 @@ class Server:
         with self.admin.connect() as connection:
             return int(connection.execute(text(query)).scalar_one())
 
+    def hang_up(self, connections: Iterable[int]) -> None:
+        """Let the server close these connections, by the numbers that it gave them."""
+        kill = "SELECT pg_terminate_backend({})" if self.name == "PostgreSQL" else "KILL {}"
+        for number in connections:
+            with suppress(exc.OperationalError):  # it may have ended by itself
+                self.run(kill.format(number))
+
     def drop_tables(self) -> None:
         """Remove what holds the records."""
         self.run(*(f"DROP TABLE {self.schema}.{table}" for table in TABLES))
@@ -88,6 +106,18 @@ POSTGRESQL = Server(
 )
 MARIADB = Server("MariaDB", "TORPOR_TEST_MARIADB", "mysql://root@127.0.0.1:3306/test", "pymysql")
 SERVERS = {"postgresql": POSTGRESQL, "mariadb": MARIADB}
+
+
+def number_connections(storage: SQLStorage) -> list[int]:
+    """Return a list that will hold the server's numbers of all connections made from now on."""
+    numbers: list[int] = []
+
+    def note(connection: Any, _record: object) -> None:
+        is_psycopg = hasattr(connection, "info")
+        numbers.append(connection.info.backend_pid if is_psycopg else connection.thread_id())
+
+    event.listen(storage.engine, "connect", note)
+    return numbers
 
 
 def damage_record(storage: Storage, space: Space, key: str) -> None:
@@ -116,11 +146,9 @@ def _replace(
     storage: Storage, column: Column[Any], old: str, new: str, where: ColumnElement[bool]
 ) -> None:
     assert isinstance(storage, SQLStorage)
-    changed = func.replace(cast(column, Text), old, new, type_=Text)
+    changed: ColumnElement[Any] = func.replace(column, old, new)
     if storage.engine.dialect.name == "postgresql":
-        changed = cast(changed, JSON)
-    elif storage.engine.dialect.name != "sqlite":
-        changed = func.replace(column, old, new)
+        changed = cast(func.replace(cast(column, Text), old, new), JSON)
     statement = update(column.table).where(where).values({column.name: changed})
     with storage.engine.begin() as connection:
         assert connection.execute(statement).rowcount == 1

@@ -1,4 +1,4 @@
-"""What is peculiar to SQL storage: whose connections, which tables, how state is stored."""
+"""What is peculiar to SQL storage: whose connections, which options, how state is stored."""
 
 from __future__ import annotations
 
@@ -10,47 +10,27 @@ import pytest
 import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, inspect, text
+from sqlalchemy import event, text
 
-from tests.storage.sql_kit import POSTGRESQL, Server
-from torpor.storage import Change, Put, Rejected, Saved, open_storage
+from tests.storage.sql_kit import MARIADB, POSTGRESQL, Server, number_connections
+from torpor.storage import Change, Conflict, Put, Rejected, Saved, open_storage
 from torpor.storage.errors import (
     ConfigurationError,
     RecordTooLargeError,
-    SchemaVersionError,
     StorageError,
+    StorageUnavailableError,
 )
-from torpor.storage.memory import MemoryStorage
 from torpor.storage.sql import SQLStorage
 from torpor.storage.sql.statements import Statements
-from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing.kit import PATIENCE, checkpoint, owned, payloads, put, together
+from torpor.storage.testing.kit import PATIENCE, append, checkpoint, owned, payloads, put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from torpor.storage import Storage
+    from torpor.storage.sql.schema import Tables
 
 AWKWARD = '{ "b" : 1.50,\t"a":"\\u0000\\ud83d\\ude00 \N{GRINNING FACE}", "a": 1e400}'
-
-
-@pytest.fixture(params=["postgresql", "mariadb"])
-def server(request: pytest.FixtureRequest, sql_servers: dict[str, Server]) -> Server:
-    """Return each server in turn, with an empty store."""
-    server = sql_servers[request.param]
-    server.require()
-    server.empty()
-    return server
-
-
-@pytest.fixture
-def new_schema(server: Server) -> Iterator[str]:
-    """Return the name of a schema that there is not; it is dropped afterwards."""
-    name = f"{server.schema}_more"
-    yield name
-    cascade = "CASCADE" if server is POSTGRESQL else ""
-    server.run(f"DROP SCHEMA IF EXISTS {name} {cascade}")
 
 
 def _statements(storage: SQLStorage, work: Callable[[], object]) -> list[str]:
@@ -71,24 +51,24 @@ def _statements(storage: SQLStorage, work: Callable[[], object]) -> list[str]:
 # -- whose engine ---------------------------------------------------------------------------------
 
 
-def test_engine_of_the_user_stays_open(server: Server) -> None:
+def test_engine_of_the_user_stays_open(sql_server: Server) -> None:
     """Whoever made the engine closes it, and its own settings are as they were (DESIGN 4)."""
-    engine = sqlalchemy.create_engine(server.admin.url, isolation_level="SERIALIZABLE")
-    with SQLStorage(engine, schema=server.schema) as storage:
+    engine = sqlalchemy.create_engine(sql_server.admin.url, isolation_level="SERIALIZABLE")
+    pool: Any = engine.pool
+    with SQLStorage(engine, schema=sql_server.schema) as storage:
         assert storage.put_checkpoint("agent", 1) == 1
         assert storage.engine is engine
 
     with engine.connect() as connection:
-        assert engine.pool.status()
         assert connection.get_isolation_level() == "SERIALIZABLE"
         assert connection.execute(text("SELECT 1")).scalar() == 1
-    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]  # of a QueuePool
+    assert pool.checkedin() == 1
     engine.dispose()
 
 
-def test_own_engine_is_closed(server: Server) -> None:
+def test_own_engine_is_closed(sql_server: Server) -> None:
     """What the storage opened it closes, and events of the engine tell of statements."""
-    with SQLStorage.from_url(server.url) as storage:
+    with SQLStorage.from_url(sql_server.url) as storage:
         assert _statements(storage, lambda: storage.get_checkpoint("agent"))
         pool: Any = storage.engine.pool
         assert pool.checkedin() == 1
@@ -98,9 +78,9 @@ def test_own_engine_is_closed(server: Server) -> None:
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
 )
-def test_forked_child(server: Server) -> None:
+def test_forked_child(sql_server: Server) -> None:
     """It has connections of its own, and neither process disturbs the other (rule 13)."""
-    with open_storage(server.url) as storage:
+    with open_storage(sql_server.url) as storage:
         storage.put_checkpoint("agent", "parent")
 
         process = multiprocessing.get_context("fork").Process(
@@ -116,12 +96,19 @@ def test_forked_child(server: Server) -> None:
 # -- URLs and options -----------------------------------------------------------------------------
 
 
-def test_options_in_url(server: Server) -> None:
+def test_options_in_url(sql_server: Server) -> None:
     """Options count in the URL and beside it; what is not an option is the driver's."""
-    with open_storage(f"{server.url}&timeout=2&connect_timeout=3", timeout=1.5) as storage:
+    with open_storage(f"{sql_server.url}&timeout=2&connect_timeout=7", timeout=1.5) as storage:
         assert isinstance(storage, SQLStorage)
         assert storage.timeout == 1.5
-        assert storage.engine.url.query == {"connect_timeout": "3"}
+        with storage.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+        seconds = (
+            driver.info.get_parameters()["connect_timeout"]
+            if sql_server is POSTGRESQL
+            else driver.connect_timeout
+        )
+        assert int(seconds) == 7
 
 
 @pytest.mark.parametrize(
@@ -145,10 +132,10 @@ def test_bad_url_is_told_without_its_secrets(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_unknown_option_is_refused(server: Server) -> None:
+def test_unknown_option_is_refused(sql_server: Server) -> None:
     """A misspelt option is not ignored."""
     with pytest.raises(ConfigurationError, match="colour"):
-        open_storage(server.url, colour="red")
+        open_storage(sql_server.url, colour="red")
 
 
 def test_repr_has_no_secrets(postgresql_url: str) -> None:
@@ -160,85 +147,12 @@ def test_repr_has_no_secrets(postgresql_url: str) -> None:
         assert "127.0.0.1" in repr(storage)
 
 
-# -- tables ---------------------------------------------------------------------------------------
-
-
-def test_tables_are_created_once(server: Server, new_schema: str) -> None:
-    """Many that open an empty place at once all succeed (rule 13)."""
-
-    def opened() -> int:
-        with SQLStorage(server.address, schema=new_schema, timeout=PATIENCE) as storage:
-            return storage.append_thread("log", {}).rev
-
-    assert sorted(together(*[opened] * 5)) == [1, 2, 3, 4, 5]
-    assert server.count(f"SELECT count(*) FROM {new_schema}.torpor_schema") == 1  # noqa: S608
-
-
-def test_missing_tables_are_told(server: Server, new_schema: str) -> None:
-    """Without ``create`` a place without tables is refused, with what to do."""
-    with pytest.raises(ConfigurationError, match="torpor.storage.migrations"):
-        SQLStorage(server.address, schema=new_schema, create=False)
-
-
-def test_missing_schema_is_not_made_by_reading(server: Server, new_schema: str) -> None:
-    """Whoever is refused changes nothing."""
-    with pytest.raises(ConfigurationError):
-        SQLStorage(server.address, schema=new_schema, create=False)
-    assert not inspect(server.admin).has_schema(new_schema)
-
-
-def test_newer_tables_are_refused(server: Server, new_schema: str) -> None:
-    """Tables that a newer version made are left alone."""
-    SQLStorage(server.address, schema=new_schema).close()
-    server.run(f"UPDATE {new_schema}.torpor_schema SET version = 9")  # noqa: S608
-
-    with pytest.raises(SchemaVersionError) as caught:
-        SQLStorage(server.address, schema=new_schema)
-
-    assert (caught.value.found, caught.value.supported) == (9, 1)
-
-
-def test_interrupted_creation_goes_on(server: Server, new_schema: str) -> None:
-    """Who was killed between two tables leaves a place that the next one completes (rule 1)."""
-    SQLStorage(server.address, schema=new_schema).close()
-    server.run(
-        f"DELETE FROM {new_schema}.torpor_schema",  # noqa: S608
-        f"DROP TABLE {new_schema}.torpor_threads",
-    )
-
-    with SQLStorage(server.address, schema=new_schema) as storage:
-        assert storage.append_thread("log", {}).rev == 1
-    assert server.count(f"SELECT version FROM {new_schema}.torpor_schema") == 1  # noqa: S608
-
-
-def test_tables_of_others_are_left_alone(server: Server, new_schema: str) -> None:
-    """A table that has one of our names but is not ours is an error, not a place to write."""
-    server.run(f"CREATE SCHEMA {new_schema}", f"CREATE TABLE {new_schema}.app_threads (id INT)")
-
-    with pytest.raises(ConfigurationError, match="another program: app_threads"):
-        SQLStorage(server.address, schema=new_schema, table_prefix="app_")
-
-
-def test_prefixes_are_apart(server: Server) -> None:
-    """Equal keys under two prefixes know nothing of each other (CP-8)."""
-    with (
-        SQLStorage(server.address, schema=server.schema) as one,
-        SQLStorage(server.address, schema=server.schema, table_prefix="App_2") as other,
-    ):
-        one.commit([owned("agent", "agent#1", 1, expected_rev=0)])
-
-        assert other.get_checkpoint("agent") is None
-        assert other.commit([owned("agent", "agent#1", 2, expected_rev=0)])
-        assert payloads(one.load_thread("agent#1")) == [1]
-        assert payloads(other.load_thread("agent#1")) == [2]
-
-
 # -- what is stored -------------------------------------------------------------------------------
 
 
-def test_state_is_stored_byte_for_byte(server: Server) -> None:
+def test_state_is_stored_byte_for_byte(sql_server: Server) -> None:
     """Order, spaces, equal names, escapes and digits of a document stay as they were (rule 10)."""
-    with open_storage(server.url) as storage:
+    with open_storage(sql_server.url) as storage:
         storage.commit([Change(key="agent", put=Put(data=AWKWARD))])
 
         assert checkpoint(storage, "agent").data == AWKWARD
@@ -252,21 +166,21 @@ QUERIES = {
 }
 
 
-def test_state_can_be_queried(server: Server) -> None:
+def test_state_can_be_queried(sql_server: Server) -> None:
     """The documented way to look into state finds it (rule 10)."""
-    with open_storage(server.url) as storage:
+    with open_storage(sql_server.url) as storage:
         storage.commit([put("é one", {"count": 1}), put("é two", {"count": 2})])
 
-    with server.admin.connect() as connection:
-        found = connection.execute(text(QUERIES[server.name].format(server.schema)))
+    with sql_server.admin.connect() as connection:
+        found = connection.execute(text(QUERIES[sql_server.name].format(sql_server.schema)))
         assert found.scalars().all() == ["é two"]
 
 
 @pytest.mark.parametrize("data", ["", "{", "nul \0", '"\ud800"', "'single'"])
-def test_what_is_no_json_is_rejected_alone(server: Server, data: str) -> None:
+def test_what_is_no_json_is_rejected_alone(sql_server: Server, data: str) -> None:
     """Its neighbours are saved, and the storage goes on (rule 2)."""
     bad = Change(key="bad", put=Put(data=data))
-    with open_storage(server.url) as storage:
+    with open_storage(sql_server.url) as storage:
         outcomes = storage.commit([put("a", 1), bad, put("c", 1)])
 
         assert [type(outcome) for outcome in outcomes] == [Saved, Rejected, Saved]
@@ -288,7 +202,7 @@ def test_nesting_that_mariadb_cannot_read(mariadb: Storage) -> None:
         deep = [deep]
 
     mariadb.append_thread("log", {"payload": deep})
-    with pytest.raises(StorageError, match="'agent' cannot be stored.*nested deeper"):
+    with pytest.raises(StorageError, match=r"'agent' cannot be stored.*nested deeper"):
         mariadb.put_checkpoint("agent", deep)
 
 
@@ -330,6 +244,17 @@ def _due(storage: Storage, before: float) -> list[float]:
     return [due.wake_at for due in storage.list_due(before)]
 
 
+def test_mariadb_that_would_cut_values_off(mariadb_url: str) -> None:
+    """An engine whose sessions store something else than they are given is refused."""
+    assert mariadb_url
+    engine = sqlalchemy.create_engine(
+        MARIADB.admin.url, connect_args={"init_command": "SET sql_mode = ''"}
+    )
+    with pytest.raises(ConfigurationError, match="STRICT"):
+        SQLStorage(engine, schema=MARIADB.schema)
+    engine.dispose()
+
+
 # -- what it costs --------------------------------------------------------------------------------
 
 
@@ -350,72 +275,6 @@ def _anew(change: Change) -> Change:
     return Change(key=change.key, put=change.put, thread=change.thread)
 
 
-# -- SQLite ---------------------------------------------------------------------------------------
-
-
-def test_sqlite_file_is_the_same_both_ways(sqlalchemy_sqlite: Storage, sqlite_path: Path) -> None:
-    """What one of the two backends for SQLite writes, the other one reads and goes on with."""
-    sqlalchemy_sqlite.commit([owned("agent", "agent#1", 1, wake_at=1.5), put("gone", 1)])
-    with SQLiteStorage(sqlite_path) as sqlite:
-        assert sqlite.read(["agent"]) == sqlalchemy_sqlite.read(["agent"])
-        sqlite.commit([owned("agent", "agent#1", 2, expected_rev=1, wake_at=2.5)])
-        sqlite.delete_checkpoint("gone", expected_rev=1)
-
-        sqlalchemy_sqlite.commit([owned("agent", "agent#1", 3, expected_rev=2)])
-        for storage in (sqlite, sqlalchemy_sqlite):
-            assert payloads(storage.load_thread("agent#1")) == [1, 2, 3]
-            assert storage.put_checkpoint("gone", 1, expected_rev=0) in {2, 3}
-            storage.delete_checkpoint("gone")
-            assert storage.list_due(9.0) == []
-
-
-def test_sqlite_file_of_others_is_refused(sqlite_path: Path) -> None:
-    """A file of another program takes a prefix, or is left alone."""
-    engine = sqlalchemy.create_engine(f"sqlite:///{sqlite_path}")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE checkpoints (id)")
-
-    with pytest.raises(ConfigurationError, match="another program"):
-        SQLStorage(engine)
-    with SQLStorage(engine, table_prefix="torpor_") as storage:
-        assert storage.put_checkpoint("agent", 1) == 1
-    engine.dispose()
-
-
-@pytest.mark.parametrize("begins", ["by itself", "by an event"])
-def test_transactions_of_a_users_sqlite_engine(sqlite_path: Path, begins: str) -> None:
-    """However an engine begins its transactions, no increment is lost (rule 2, rule 13)."""
-    engine = sqlalchemy.create_engine(f"sqlite:///{sqlite_path}", connect_args={"timeout": 30})
-    if begins == "by an event":  # as SQLAlchemy's manual has it
-
-        def by_hand(connection: Any, _record: object) -> None:
-            connection.isolation_level = None
-
-        def begin(connection: sqlalchemy.Connection) -> None:
-            connection.exec_driver_sql("BEGIN")
-
-        event.listen(engine, "connect", by_hand)
-        event.listen(engine, "begin", begin)
-    with SQLStorage(engine, timeout=PATIENCE) as storage:
-        together(*[lambda: [storage.append_thread("log", {}) for _ in range(10)]] * 4)
-        head = storage.thread_head("log")
-        assert head is not None
-        assert head.rev == 40
-    engine.dispose()
-
-
-def test_sqlite_in_memory_needs_a_prefix() -> None:
-    """Tables in memory can be had through an engine, by those who ask for them."""
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.StaticPool)
-    with pytest.raises(ConfigurationError, match="MemoryStorage"):
-        SQLStorage(engine)
-    with SQLStorage(engine, table_prefix="t_") as storage, MemoryStorage() as memory:
-        for each in (storage, memory):
-            each.commit([owned("agent", "agent#1", 1)])
-            assert payloads(each.load_thread("agent#1")) == [1]
-    engine.dispose()
-
-
 # -- other drivers --------------------------------------------------------------------------------
 
 
@@ -424,14 +283,16 @@ def test_statements_of_any_database(
     backend: str, sql_servers: dict[str, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent to a database without statements of its own works there too."""
-    server = sql_servers[backend]
-    server.require()
-    server.empty()
+    sql_server = sql_servers[backend]
+    sql_server.require()
+    sql_server.empty()
+
+    def plain(tables: Tables, *_: object) -> Statements:
+        return Statements(tables)
+
     for name in ("PsycopgStatements", "MySQLStatements"):
-        monkeypatch.setattr(
-            f"torpor.storage.sql.storage.{name}", lambda tables, *_: Statements(tables)
-        )
-    with open_storage(server.url) as storage:
+        monkeypatch.setattr(f"torpor.storage.sql.storage.{name}", plain)
+    with open_storage(sql_server.url) as storage:
         first: Sequence[object] = storage.commit(
             [owned("a", "a#1", 1, 2), put("b", 1, wake_at=1.0), put("c", 1)]
         )
@@ -442,3 +303,58 @@ def test_statements_of_any_database(
         assert [record.key for record in storage.list_checkpoints()] == ["a", "b", "d"]
         assert storage.vacuum(-1.0) == 1
         assert json.loads(checkpoint(storage, "b").data) == 2
+
+
+# -- other writers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [put, append])
+def test_first_write_is_a_conflict(
+    make: Callable[..., Change], sql_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that found nothing the second conflicts; its neighbour is saved (rule 2, rule 13)."""
+    with (
+        SQLStorage.from_url(sql_server.url) as storage,
+        SQLStorage.from_url(sql_server.url) as other,
+    ):
+        statements: Any = storage._statements  # pyright: ignore[reportPrivateUsage] - see below
+        read_revisions = statements.read_revisions
+
+        def be_late(*arguments: Any) -> Any:
+            """Read, and let another one write before it is written what was decided by that."""
+            rows = list(read_revisions(*arguments))
+            other.commit([make("key", "first")])
+            monkeypatch.undo()
+            return rows
+
+        monkeypatch.setattr(statements, "read_revisions", be_late)
+        late, neighbour = storage.commit(
+            [make("key", "late", expected_rev=0), make("other", 1, expected_rev=0)]
+        )
+
+        assert late == Conflict("key", 0, 1)
+        assert isinstance(neighbour, Saved)
+
+
+def test_connection_lost_while_committing(sql_server: Server) -> None:
+    """Nobody knows whether it was saved, so nobody sends it again but the caller (rule 3)."""
+    with SQLStorage.from_url(sql_server.url) as storage:
+        storage.engine.dispose()
+        connections = number_connections(storage)
+        commits: list[int] = []
+
+        def hang_up(_connection: object) -> None:
+            commits.append(len(connections))
+            if len(commits) == 1:
+                sql_server.hang_up(connections)
+
+        event.listen(storage.engine, "commit", hang_up)
+        changes = [owned("agent", "agent#1", 1, expected_rev=0)]
+        with pytest.raises(StorageUnavailableError):
+            storage.commit(changes)
+        assert len(commits) == 1
+
+        [outcome] = storage.commit(changes)
+        assert isinstance(outcome, Saved)
+        assert outcome.rev == 1
+        assert payloads(storage.load_thread("agent#1")) == [1]

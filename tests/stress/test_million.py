@@ -16,6 +16,7 @@ from torpor import Agent, Runtime
 from torpor.storage import open_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -77,6 +78,26 @@ def test_agents_beyond_memory(tmp_path: Path, people: int) -> None:
         for number in random.Random(people).sample(range(people), SAMPLE):
             state = runtime.get(Person, f"{number}").ask(Person.read)
             assert state == (f"person {number}", number, f"{number:0870}")
+
+
+def test_hibernated_agents_leave_nothing_behind() -> None:
+    """What an agent takes in memory is free once it hibernates, however long its idle timeout."""
+    with Runtime("memory:", idle_timeout=None) as runtime:
+        _visit(runtime, range(1_000))
+        gc.collect()
+        before = sys.getallocatedblocks()
+
+        _visit(runtime, range(1_000, 11_000))
+
+        gc.collect()
+        assert sys.getallocatedblocks() - before < 1_000
+
+
+def _visit(runtime: Runtime, people: Iterable[int]) -> None:
+    for number in people:
+        person = runtime.get(Person, f"{number}")
+        person.ask(Person.read)
+        person.hibernate()
 
 
 def populate(url: str, people: int, result: Connection) -> None:

@@ -1,0 +1,407 @@
+"""A save that fails: retried, then reported, and sent until it works."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.runtime.kit import PATIENCE, Gate, Scripted, begin, run_all_queued, saved_count, wait_for
+from torpor import (
+    CallTimeoutError,
+    ConflictDetected,
+    ConflictError,
+    Hibernated,
+    HibernationReason,
+    Runtime,
+    SaveError,
+    SaveFailed,
+    StorageError,
+    StorageUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.runtime.kit import ObservedClock, Watch
+    from torpor import Reply
+    from torpor.ref import AgentRef
+    from torpor.storage.faulty import FaultyStorage
+
+
+@pytest.fixture
+def agent(runtime: Runtime) -> AgentRef[Scripted]:
+    """Return an agent that is awake and stored."""
+    agent = runtime.get(Scripted, "a")
+    agent.ask(Scripted.add)
+    return agent
+
+
+@pytest.fixture
+def receiver(runtime: Runtime) -> AgentRef[Scripted]:
+    """Return an agent that is awake."""
+    receiver = runtime.get(Scripted, "receiver")
+    receiver.ask(Scripted.read)
+    return receiver
+
+
+def fail_until_deadline(
+    reply: Reply[int], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """With a disconnected storage, let 30 s pass since the save of ``reply``'s turn failed."""
+    watch.wait(SaveFailed)
+    clock.pass_backoff(30)
+    wait_for(reply)
+    assert storage.calls["commit"] >= 2
+
+
+def add_and_tell(told: threading.Event, receiver: AgentRef[Scripted]) -> Callable[..., int]:
+    """Return a turn that adds, and whose tell shows that it has been saved."""
+
+    def script(me: Scripted) -> int:
+        me.count += 1
+        receiver.tell(Scripted.do, lambda _: told.set())
+        return me.count
+
+    return script
+
+
+def test_a_transient_failure_goes_unnoticed(runtime: Runtime, storage: FaultyStorage) -> None:
+    """Transient errors are retried within the deadline (DESIGN 5, A save that fails)."""
+    del runtime
+    with Runtime(storage) as ticking:
+        agent = ticking.get(Scripted, "a")
+        storage.fail_next("commit", times=5)
+
+        assert agent.ask(Scripted.add) == 1
+
+        assert ticking.stats().save_failures == 5
+    assert saved_count(storage, agent) == 1
+
+
+@pytest.mark.parametrize("applied", [0, 1, 2])
+def test_a_torn_batch_is_sent_again(storage: FaultyStorage, applied: int) -> None:
+    """However much of a batch was written before it broke off, nothing is lost or doubled."""
+    with Runtime(storage) as ticking:
+        agents = [ticking.get(Scripted, key) for key in "abc"]
+        for agent in agents:
+            agent.ask(Scripted.read)
+        with storage.hang_next("commit") as hang:
+            first = ticking.get(Scripted, "first").submit(Scripted.add)
+            assert hang.entered.wait(PATIENCE)
+            replies = [agent.submit(Scripted.add) for agent in agents]
+            for agent in agents:
+                run_all_queued(agent)
+            storage.tear_next(applied)
+
+        assert [reply.get() for reply in (first, *replies)] == [1] * 4
+        assert [agent.ask(Scripted.add) for agent in agents] == [2] * 3
+    assert [saved_count(storage, agent) for agent in agents] == [2] * 3
+
+
+def test_each_failure_is_reported(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """An event tells the error and the attempt, counted from 1."""
+    storage.fail_next("commit", times=2)
+
+    reply = agent.submit(Scripted.add)
+    watch.wait(SaveFailed)
+    clock.pass_backoff()
+    watch.wait(SaveFailed, 2)
+    clock.pass_backoff()
+
+    assert reply.get() == 2
+    events = watch.of(SaveFailed)
+    assert [(event.agent, event.attempt) for event in events] == [
+        (agent.address, 1),
+        (agent.address, 2),
+    ]
+    assert all(isinstance(event.error, StorageUnavailableError) for event in events)
+
+
+def test_after_the_deadline_the_caller_gets_a_save_error(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """Callers of unsaved turns get ``SaveError(outcome="unknown")`` (A save that fails)."""
+    storage.disconnect()
+    reply = agent.submit(Scripted.add)
+    fail_until_deadline(reply, storage, clock, watch)
+
+    with pytest.raises(SaveError) as raised:
+        reply.get()
+
+    assert (raised.value.agent, raised.value.outcome) == (agent.address, "unknown")
+    assert isinstance(raised.value.__cause__, StorageUnavailableError)
+    storage.reconnect()
+    clock.pass_backoff()
+
+
+def test_a_blocking_caller_gets_a_save_error_at_its_deadline(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """Who waits in ``ask`` learns at the end of its own timeout, whatever the retries do."""
+    storage.disconnect()
+    asking = begin(lambda: agent.options(timeout=3).ask(Scripted.add))
+    watch.wait(SaveFailed)
+    clock.pass_backoff(3)
+
+    with pytest.raises(SaveError):
+        asking.result(PATIENCE)
+
+    storage.reconnect()
+    clock.pass_backoff()
+
+
+def test_a_save_that_never_fails_but_takes_too_long_times_out(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock
+) -> None:
+    """While a commit hangs nothing is known: the outcome of the call is unknown."""
+    with storage.hang_next("commit") as hang:
+        reply = agent.options(timeout=3).submit(Scripted.add)
+        assert hang.entered.wait(PATIENCE)
+        clock.advance(3)
+
+        with pytest.raises(CallTimeoutError) as raised:
+            reply.get()
+        assert raised.value.outcome == "unknown"
+
+    assert agent.ask(Scripted.add) == 3
+
+
+def test_unsaved_turns_are_neither_rolled_back_nor_run_again(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+    watch: Watch,
+) -> None:
+    """The state stays as the turn left it, and is saved in the end (A save that fails)."""
+    runs: list[int] = []
+    saved = threading.Event()
+
+    def add(me: Scripted) -> int:
+        runs.append(me.count)
+        return add_and_tell(saved, receiver)(me)
+
+    storage.disconnect()
+    reply = agent.submit(Scripted.do, add)
+    fail_until_deadline(reply, storage, clock, watch)
+    storage.reconnect()
+    clock.pass_backoff()
+    assert saved.wait(PATIENCE)
+
+    assert agent.ask(Scripted.read) == 2
+    assert runs == [1]
+    assert saved_count(storage, agent) == 2
+
+
+def test_new_calls_fail_at_once_until_a_resend_is_saved(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+    watch: Watch,
+) -> None:
+    """New calls get ``StorageUnavailableError``, then everything works again."""
+    saved = threading.Event()
+    storage.disconnect()
+    reply = agent.submit(Scripted.do, add_and_tell(saved, receiver))
+    fail_until_deadline(reply, storage, clock, watch)
+
+    for _ in range(2):
+        with pytest.raises(StorageUnavailableError):
+            agent.ask(Scripted.read)
+    with pytest.raises(StorageUnavailableError):
+        agent.tell(Scripted.add)
+    assert isinstance(agent.status().error, StorageUnavailableError)
+
+    storage.reconnect()
+    clock.pass_backoff()
+    assert saved.wait(PATIENCE)
+    assert agent.status().error is None
+    assert agent.ask(Scripted.add) == 3
+
+
+def test_messages_that_waited_are_refused_too(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """What is queued when saving is given up fails at once as well, and is not run."""
+    gate = Gate()
+    storage.disconnect()
+    reply = agent.options(timeout=5).submit(Scripted.add)
+    watch.wait(SaveFailed)
+    agent.options(timeout=None).submit(Scripted.do, lambda _: gate.pass_through())
+    gate.wait_for_entry()
+    waiting = agent.options(timeout=None).submit(Scripted.add)
+    clock.pass_backoff(5)
+    wait_for(reply)
+    gate.open()
+    wait_for(waiting)
+
+    with pytest.raises(StorageUnavailableError):
+        waiting.get()
+    storage.reconnect()
+    clock.pass_backoff()
+
+
+def test_tells_of_unsaved_turns_stay_held_and_leave_in_order_after_the_resend(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+    watch: Watch,
+) -> None:
+    """Tells leave once their turn is saved, in order, its caller's error notwithstanding."""
+
+    saved = threading.Event()
+
+    def tell(me: Scripted, name: str) -> None:
+        me.count += 1
+        receiver.tell(Scripted.write, name)
+
+    storage.disconnect()
+    replies = [
+        agent.submit(Scripted.do, lambda me, name=name: tell(me, name)) for name in ("a", "b", "c")
+    ]
+    replies.append(agent.submit(Scripted.do, add_and_tell(saved, receiver)))
+    run_all_queued(agent)
+    watch.wait(SaveFailed)
+    clock.pass_backoff(30)
+    for reply in replies:
+        wait_for(reply)
+        with pytest.raises(SaveError):
+            reply.get()
+    assert receiver.ask(Scripted.do, lambda me: me.log) == ()
+
+    storage.reconnect()
+    clock.pass_backoff()
+    assert saved.wait(PATIENCE)
+    assert receiver.ask(Scripted.do, lambda me: me.log) == ("a", "b", "c")
+
+
+def test_a_resend_that_conflicts_drops_the_turns_and_counts_them(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+    watch: Watch,
+    other: Runtime,
+) -> None:
+    """If the resend conflicts the turns are dropped and counted in the event; no tell leaves."""
+
+    def tell(me: Scripted) -> None:
+        me.count += 1
+        receiver.tell(Scripted.add)
+
+    storage.disconnect()
+    replies = [agent.submit(Scripted.do, tell) for _ in range(2)]
+    run_all_queued(agent)
+    watch.wait(SaveFailed)
+    clock.pass_backoff(30)
+    for reply in replies:
+        wait_for(reply)
+    other.get(Scripted, "a").ask(Scripted.add, 10)
+
+    storage.reconnect()
+    clock.pass_backoff()
+    [event] = watch.wait(ConflictDetected)
+
+    assert event.lost_turns == 2
+    assert agent.options(fresh=True).submit(Scripted.read).get() == 11
+    assert receiver.ask(Scripted.read) == 0
+
+
+def test_a_failed_hibernation_drops_nothing(
+    runtime: Runtime, storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """An agent that goes to sleep while the storage is away sleeps once it is saved (W-2)."""
+
+    class Tidy(Scripted):
+        def on_hibernate(self) -> None:
+            self.count += 100
+
+    agent = runtime.get(Tidy, "a")
+    agent.ask(Tidy.add)
+    storage.disconnect()
+    clock.advance(60)
+    watch.wait(SaveFailed)
+    for seconds in (1, 60, 1):
+        assert agent.status().state == "hibernating"
+        clock.pass_backoff(seconds)
+    assert watch.of(Hibernated) == []
+
+    storage.reconnect()
+    clock.pass_backoff()
+
+    assert watch.wait(Hibernated) == [Hibernated(agent.address, HibernationReason.IDLE)]
+    assert saved_count(storage, agent) == 101
+
+
+def test_an_error_that_is_not_transient_is_told_at_once(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+) -> None:
+    """A retry will hardly mend it: the caller need not wait. It is sent again all the same."""
+    saved = threading.Event()
+    storage.fail_next("commit", error=StorageError("broken"))
+
+    reply = agent.submit(Scripted.do, add_and_tell(saved, receiver))
+    wait_for(reply)
+
+    with pytest.raises(SaveError, match="broken"):
+        reply.get()
+    clock.pass_backoff()
+    assert saved.wait(PATIENCE)
+    assert agent.ask(Scripted.read) == 2
+
+
+def test_other_agents_go_on(
+    agent: AgentRef[Scripted],
+    receiver: AgentRef[Scripted],
+    storage: FaultyStorage,
+    clock: ObservedClock,
+    watch: Watch,
+) -> None:
+    """An agent whose save fails harms no other."""
+    storage.fail_next("commit", keys=[agent.address])
+    reply = agent.submit(Scripted.add)
+    watch.wait(SaveFailed)
+
+    assert receiver.ask(Scripted.add) == 1
+
+    clock.pass_backoff()
+    assert reply.get() == 2
+
+
+def test_a_slow_turn_after_a_failed_save_is_not_blamed_on_it(
+    agent: AgentRef[Scripted], storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """A turn that is run again after a failure and a conflict times out like any other."""
+    gate, runs = Gate(), []
+
+    def hold(me: Scripted) -> None:
+        runs.append(me.count)
+        if len(runs) == 2:
+            gate.pass_through()
+
+    storage.fail_next("commit")
+    storage.conflict_next()
+    unknown = agent.submit(Scripted.add)
+    watch.wait(SaveFailed)
+    slow = agent.options(timeout=5).submit(Scripted.do, hold)
+    run_all_queued(agent)
+    clock.pass_backoff()
+    clock.pass_backoff()
+    gate.wait_for_entry()
+    clock.advance(5)
+
+    with pytest.raises(CallTimeoutError):
+        slow.get()
+    gate.open()
+    with pytest.raises(ConflictError):
+        unknown.get()
+    assert agent.status().error is None
