@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tests.behaviours.kit import PATIENCE, Gate, Watch
-from torpor import Agent
+from torpor import Agent, SaveFailed
 from torpor.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "Watch",
     "activation_of",
     "begin",
+    "fail_again",
     "run_all_queued",
     "saved_count",
     "wait_for",
@@ -94,17 +96,19 @@ class ObservedClock(ManualClock):
     def settle(self) -> None:
         """Wait until the timer has run all that is due."""
         with self._seen:
-            assert self._seen.wait_for(lambda: self._asleep and not self._due(0), PATIENCE)
+            assert self._seen.wait_for(lambda: self._sleeps_for() > 0, PATIENCE)
 
     def pass_backoff(self, seconds: float = 1) -> None:
         """Let ``seconds`` pass once a retry has been put off; it then takes place."""
         with self._seen:
-            put_off = self._seen.wait_for(lambda: self._asleep and self._due(_BACKOFF), PATIENCE)
+            put_off = self._seen.wait_for(lambda: 0 < self._sleeps_for() <= _BACKOFF, PATIENCE)
         assert put_off, "nothing is going to be retried"
         self.advance(seconds)
 
-    def _due(self, within: float) -> bool:
-        return self._alarm is not None and self._alarm <= self.monotonic() + within
+    def _sleeps_for(self) -> float:
+        if not self._asleep:
+            return 0
+        return inf if self._alarm is None else self._alarm - self.monotonic()
 
 
 def begin(function: Callable[[], R]) -> Future[R]:
@@ -133,6 +137,13 @@ def run_all_queued(agent: AgentRef[Scripted]) -> None:
     ran = threading.Event()
     agent.tell(Scripted.do, lambda _: ran.set())
     assert ran.wait(PATIENCE), "the agent does not get on"
+
+
+def fail_again(clock: ObservedClock, watch: Watch, seconds: float = 1) -> None:
+    """Let ``seconds`` pass, and a save that is retried fail once more."""
+    failures = len(watch.wait(SaveFailed))
+    clock.pass_backoff(seconds)
+    watch.wait(SaveFailed, failures + 1)
 
 
 def activation_of(ref: AgentRef[Any], runtime: Runtime) -> Activation:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Scripted, saved_count
+from tests.runtime.kit import PATIENCE, Scripted, fail_again, saved_count
 from torpor import (
     ConflictDetected,
     Hibernated,
@@ -341,12 +341,11 @@ def test_a_long_outage_refuses_new_calls(
     agent.ask(Regular.add)
     storage.disconnect()
     clock.advance(2)
-    watch.wait(SaveFailed)
-    clock.pass_backoff()
+    fail_again(clock, watch)
     assert agent.ask(Regular.add) == 2
 
-    clock.pass_backoff(30)
-    clock.pass_backoff()
+    fail_again(clock, watch, 30)
+    fail_again(clock, watch)
     with pytest.raises(StorageUnavailableError):
         agent.ask(Regular.add)
 

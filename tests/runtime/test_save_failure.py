@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Gate, Scripted, begin, run_all_queued, saved_count, wait_for
+from tests.runtime.kit import PATIENCE, Gate, Scripted, begin, fail_again, run_all_queued, saved_count, wait_for
 from torpor import (
     CallTimeoutError,
     ConflictDetected,
@@ -326,10 +326,9 @@ def test_a_failed_hibernation_drops_nothing(
     agent.ask(Tidy.add)
     storage.disconnect()
     clock.advance(60)
-    watch.wait(SaveFailed)
     for seconds in (1, 60, 1):
+        fail_again(clock, watch, seconds)
         assert agent.status().state == "hibernating"
-        clock.pass_backoff(seconds)
     assert watch.of(Hibernated) == []
 
     storage.reconnect()
