@@ -20,6 +20,7 @@ from pykka.messages import (
 
 from torpor.calls import Call, Control, Reply
 from torpor.events import DeadLetter, Hibernated, HibernationReason
+from torpor.proxy import AgentProxy
 from torpor.storage.errors import (
     CallTimeoutError,
     ConflictError,
@@ -64,7 +65,7 @@ class Activation(ThawingActor):
         with self.lock:
             if self.closed:
                 return False
-            if self.stalled is not None:
+            if self.stalled is not None and not isinstance(call.message, str):
                 detail = f"{self.address}: saving fails, no new calls until it works"
                 raise StorageUnavailableError(detail) from self.stalled
             idle = not self.claimed
@@ -90,7 +91,7 @@ class Activation(ThawingActor):
         At once if nothing is unsaved and no hook wants to run, else by a worker.
         """
         with self.lock:
-            if self.closed or self.claimed or self.mailbox or self.batch:
+            if self.closed or self.claimed or self.mailbox or self.batch or self.busy_saving:
                 return
             self.claimed = True
             if at_once := self.settled and "on_hibernate" not in self.registration.spec.hooks:
@@ -108,6 +109,15 @@ class Activation(ThawingActor):
         """Forget the agent object and its thread."""
         self.agent = None
         self.journal = None
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # see ``PooledActor``
+        """The agent's address."""
+        return self.address
+
+    def proxy(self) -> AgentProxy:
+        """Return pykka's style of calls, on the agent."""
+        return AgentProxy(self.agent_ref)
 
     def receive(self, envelope: Envelope[Any]) -> None:
         """Take a message of pykka's own ``ActorRef``: a method call or a field by name."""
@@ -127,6 +137,8 @@ class Activation(ThawingActor):
             what = spec.find(message)
         reply = envelope.reply_to
         assert reply is None or isinstance(reply, Reply)
+        if reply is not None:
+            reply.adopt(self.manager)
         call = Call(self.address, what, args, kwargs, reply_to=reply)
         self.manager.deliver(self.agent_ref, call)
 
@@ -303,11 +315,17 @@ class Activation(ThawingActor):
         self.lifecycle = Lifecycle.GONE
         self.manager.remove(self)
 
-    def refuse_commits(self) -> bool:
-        """Make the running turn's end worthless, at stop; return whether one runs."""
-        with self.lock:
-            self.epoch += 1
-            return self.turn is not None
+    def give_up(self) -> bool:
+        """Tell whoever waits, at the end of stop, that no more is saved.
+
+        Return whether a turn still runs. It was answered too, and its end is worthless.
+        """
+        self.give_up_saving()
+        turn = self.turn
+        if turn is None:
+            return False
+        turn.refuse(self._not_applied())
+        return True
 
     # -- recovery from a conflict -------------------------------------------------------------
 
@@ -376,6 +394,7 @@ class Activation(ThawingActor):
         reason: HibernationReason = call.args[0]
         if self.lifecycle is Lifecycle.LIVE:
             self.lifecycle = Lifecycle.HIBERNATING
+            self.unsavable = None  # it is worth another try
             hooked = "on_hibernate" in self.registration.spec.hooks
             if hooked and reason is not HibernationReason.DISCARDED:
                 self.run_hibernate_hook()
@@ -386,10 +405,10 @@ class Activation(ThawingActor):
                 self._push_back(call)
                 return True
             unsavable = self.unsavable
-            self.unsavable = None
             waiting = bool(self.mailbox or self.batch)
             polite = reason in {HibernationReason.IDLE, HibernationReason.EVICTED}
-            stays = unsavable is not None or (polite and waiting)
+            wanted = waiting or self.address in self.manager.attached
+            stays = unsavable is not None or (polite and wanted)
             self.lifecycle = Lifecycle.LIVE if stays else Lifecycle.THAWING
             if not stays:
                 self.drop_copy()

@@ -141,13 +141,17 @@ class Reply(pykka.Future[R], Generic[R]):
             self._manager = manager
 
     def __repr__(self) -> str:
-        target = self.call.target if self.call else "nobody"
-        return f"<Reply from {target}: {'done' if self._done else 'pending'}>"
+        call = self.call
+        return f"<Reply from {call.target}: pending>" if call else "<Reply: done>"
 
     @property
     def done(self) -> bool:
         """Whether the reply, a value or an error, is there."""
         return self._done
+
+    def adopt(self, manager: InstanceManager) -> None:
+        """Make this the reply of a call in ``manager``: pykka makes futures of its own accord."""
+        self._manager = manager
 
     def settle(self, value: Any, error: BaseException | None) -> bool:
         """Set the result; False if there is one already."""
@@ -161,6 +165,7 @@ class Reply(pykka.Future[R], Generic[R]):
         if waiters:
             for wake in tuple(waiters):
                 wake()
+        self.call = None  # it refers to this reply: nothing is to wait for the cycle collector
         return True
 
     def set(self, value: R | None = None) -> None:
@@ -176,10 +181,11 @@ class Reply(pykka.Future[R], Generic[R]):
 
     def cancel(self) -> bool:
         """Withdraw the call if it has not started; return whether it was withdrawn."""
-        if self.call is None or not self.call.withdraw():
+        call = self.call
+        if call is None or not call.withdraw():
             return False
         detail = "cancelled before it started"
-        self.settle(None, CallTimeoutError(self.call.target, detail, "not_run"))
+        self.settle(None, CallTimeoutError(call.target, detail, "not_run"))
         return True
 
     def get(self, *, timeout: float | None = None) -> R:
@@ -215,8 +221,10 @@ class Reply(pykka.Future[R], Generic[R]):
 
     def _wait(self, timeout: float | None) -> None:
         manager, call = self._manager, self.call
+        if call is None:
+            assert self._done, "nobody is going to settle this reply"
+            return
         assert manager is not None
-        assert call is not None
         if on_event_loop():
             detail = "this thread runs an event loop; await the reply instead"
             raise BlockingCallError(call.target, detail)
@@ -247,8 +255,10 @@ class Reply(pykka.Future[R], Generic[R]):
 
     async def _wait_async(self) -> None:
         manager, call = self._manager, self.call
+        if call is None:
+            assert self._done, "nobody is going to settle this reply"
+            return
         assert manager is not None
-        assert call is not None
         event = asyncio.Event()
         loop = asyncio.get_running_loop()
         wake = partial(_set, loop, event)

@@ -129,6 +129,11 @@ class DurableActor(PooledActor):
         )
 
     @property
+    def busy_saving(self) -> bool:
+        """Whether finished turns wait to be saved, or answered, by themselves and soon."""
+        return not self.settled and not self._answered_early()
+
+    @property
     def trouble(self) -> BaseException | None:
         """Why the last save failed, None if it did not."""
         inflight = self.inflight
@@ -159,6 +164,7 @@ class DurableActor(PooledActor):
             if changed and durability != "none":
                 self.dirty = True
                 self.changes += 1
+                self.unsavable = None
             if durability == "turn":
                 if self.dirty or self.inflight is not None:
                     if self.unsaved is None:
@@ -199,9 +205,14 @@ class DurableActor(PooledActor):
     # -- changes go out -----------------------------------------------------------------------
 
     def flush(self, *, inline: bool = False) -> None:
-        """Send what finished turns changed, unless a change is on its way already."""
+        """Send what finished turns changed, unless a change is on its way already.
+
+        A state that was rejected is not sent again before something has changed.
+        """
         with self.lock:
             if self.inflight is not None or not self.dirty or self.recovering is not None:
+                return
+            if self.unsavable is not None:
                 return
             self.inflight = Inflight(self._change(), self.unsaved or [], self.changes)
             self.unsaved = None
@@ -411,6 +422,18 @@ class DurableActor(PooledActor):
         self.epoch += 1
         self.recovering = [*(self.recovering or ()), *_turns(queue)]
         return _gates(queue)
+
+    def give_up_saving(self) -> None:
+        """Answer what waits for a commit: there will be none. Later turns are stale."""
+        with self.lock:
+            self.epoch += 1
+            queue = [*(self.inflight.queue if self.inflight else ()), *(self.unsaved or ())]
+        error = SaveError(self.address, "the runtime has stopped before it was saved")
+        error.__cause__ = self.trouble
+        for turn in _turns(queue):
+            turn.refuse(error)
+        for gate in _gates(queue):
+            gate.refuse(self._stale())
 
     def abandon_copy(self) -> None:
         """Give up the copy in memory after something that should not happen."""

@@ -68,8 +68,6 @@ class AsyncTurns:
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(_PATIENCE)
-            if not thread.is_alive():
-                loop.close()
             self._thread = None
 
     def _require_loop(self) -> asyncio.AbstractEventLoop:
@@ -77,7 +75,7 @@ class AsyncTurns:
             if self._loop is None:
                 loop = self._loop = self._private = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=loop.run_forever, name="torpor-loop", daemon=True
+                    target=_run_loop, args=[loop], name="torpor-loop", daemon=True
                 )
                 self._thread.start()
             return self._loop
@@ -104,6 +102,13 @@ class AsyncTurns:
     def _cancel_all(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 async def _run(activation: Activation, turn: Turn) -> None:

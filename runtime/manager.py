@@ -216,14 +216,16 @@ class InstanceManager:
         elif len(self.table) > self.max_live:
             self._evict()
 
-    def _evictable(self, activation: Activation) -> bool:
-        early = activation.registration.options.durability != "turn"
-        return not activation.claimed and (activation.settled or early)
+    @staticmethod
+    def _evictable(activation: Activation) -> bool:
+        savable = activation.unsavable is None and not activation.busy_saving
+        return savable and not activation.claimed
 
     def _hibernate_idle(self, timeout: float) -> None:
         due, following = self.idle.take_due(timeout, self.clock.monotonic())
         for activation in due:
-            self._put_to_sleep(activation, HibernationReason.IDLE)
+            if self._evictable(activation):
+                self._put_to_sleep(activation, HibernationReason.IDLE)
         if following is not None:
             self.timer.at(following, lambda: self._hibernate_idle(timeout))
 

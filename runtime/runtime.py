@@ -22,6 +22,7 @@ from torpor.ref import AgentRef
 from torpor.stop import drain_and_hibernate
 from torpor.storage import Storage, open_storage
 from torpor.storage.errors import BlockingCallError, ConfigurationError, RuntimeStoppedError
+from torpor.turn import current_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -233,12 +234,17 @@ class Runtime:
         """Let queued turns finish, hibernate every live agent, close the storage if it is ours.
 
         New calls, except those of turns that still run, get ``RuntimeStoppedError``. Raises
-        ``StopError`` for what could not be saved or would not end. Twice is no error. On an
-        event loop's thread use ``async with`` or ``await astop()``.
+        ``StopError`` for what could not be saved or would not end. Twice is no error. Inside one
+        of its own turns a runtime refuses to stop: ``BlockingCallError``. On an event loop's
+        thread use ``async with`` or ``await astop()``.
         """
         if on_event_loop():
             name = "runtime"
             raise BlockingCallError(name, "this thread runs an event loop; use await astop()")
+        turn = current_turn()
+        if turn is not None and turn.activation.manager is self.manager:
+            name = "stop()"
+            raise BlockingCallError(name, "a runtime is not stopped inside one of its own turns")
         with self._stop_lock:
             if self._stopped:
                 return

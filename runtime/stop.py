@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from torpor.calls import Call, Control, Reply
 from torpor.events import HibernationReason
-from torpor.storage.errors import BlockingCallError, RuntimeStoppedError, StopError, TorporError
-from torpor.turn import current_turn
+from torpor.storage.errors import RuntimeStoppedError, StopError, TorporError
 
 if TYPE_CHECKING:
     from torpor.activation import Activation
@@ -27,9 +26,6 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
     and its own save is refused. Raises ``StopError`` for what is left.
     """
     deadline = manager.clock.monotonic() + drain_timeout
-    if current_turn() is not None:
-        who = "stop()"
-        raise BlockingCallError(who, "a runtime is not stopped inside one of its own turns")
     manager.stopping = True
     if not _hibernate_all(manager, deadline):
         manager.refusing = "the runtime has stopped"
@@ -86,8 +82,7 @@ def _raise_for_the_rest(left: list[Activation]) -> None:
     unsaved: dict[str, BaseException] = {}
     stuck: list[str] = []
     for activation in left:
-        running = activation.refuse_commits()
-        if running:
+        if activation.give_up():
             stuck.append(activation.address)
         if not activation.settled:
             unsaved[activation.address] = activation.trouble or TimeoutError("not saved in time")

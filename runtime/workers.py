@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pykka
 
+from torpor.actor_ref import PooledActorRef
 from torpor.calls import Reply
 from torpor.storage.errors import WorkersExhaustedError
 
@@ -213,6 +214,22 @@ class PooledActor(pykka.Actor):
         self.pool.schedule(self.run)
 
     # -- what pykka asks of an actor type -----------------------------------------------------
+
+    @property
+    @abstractmethod
+    def actor_urn(  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        self,
+    ) -> str:
+        """What tells this actor from all others of its runtime; made when asked for."""
+
+    @property
+    def actor_ref(self) -> PooledActorRef:
+        """The reference that pykka's own code uses; made when asked for."""
+        return PooledActorRef(self)
+
+    @abstractmethod
+    def proxy(self) -> Any:
+        """Return what ``actor_ref.proxy()`` does."""
 
     @staticmethod
     def _create_actor_inbox() -> Any:

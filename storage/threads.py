@@ -169,6 +169,8 @@ class ThreadOperations(Backend):
             raise ValueError(msg)
         if stop <= start or limit == 0:
             return ()
+        if isinstance(kinds, str):  # a lone one, not a collection of letters
+            kinds = (kinds,)
         entries = self._read_entries(
             thread_id, start, stop, kinds=kinds, limit=limit, newest=newest
         )

@@ -15,6 +15,7 @@ from torpor import (
     CallTimeoutError,
     CorruptRecordError,
     MissingThreadError,
+    Reply,
     Runtime,
     SchemaVersionError,
     StorageClosedError,
@@ -185,6 +186,29 @@ def test_a_storage_that_is_away_is_waited_for(storage: FaultyStorage) -> None:
         assert caught.value.outcome == "not_run"
 
         assert ref.ask(Counter.read) == 5
+
+
+def test_a_call_that_gave_up_leaves_no_failure(
+    runtime: Runtime, clock: ManualClock, storage: FaultyStorage
+) -> None:
+    """A call that ran out of time during an outage says so; the next needs no back-off (IM-51)."""
+    ref = runtime.get(Counter, "a")
+
+    def settled(reply: Reply[int]) -> Reply[int]:
+        for _ in range(1000):
+            if reply.done:
+                break
+            pass_time(runtime, clock, 1)
+        return reply
+
+    with storage.disconnected():
+        late = settled(ref.options(timeout=5).submit(Counter.add))
+        with pytest.raises(CallTimeoutError, match="disconnected") as caught:
+            late.get()
+    assert caught.value.outcome == "not_run"
+
+    assert settled(ref.options(timeout=None).submit(Counter.add)).get() == 1
+    assert runtime.stats().thaws == 1
 
 
 def test_a_repaired_agent_thaws_again(runtime: Runtime, clock: ManualClock) -> None:

@@ -273,6 +273,24 @@ def test_a_timer_that_was_overtaken_is_ignored(
     assert ref.status().state == "live"
 
 
+def test_a_message_stops_a_hibernation_that_is_under_way(
+    runtime: Runtime, clock: ManualClock, watch: Watch, storage: FaultyStorage
+) -> None:
+    """An idle agent that is spoken to while it is being saved stays in memory (IM-37, W-7)."""
+    ref = runtime.get(Diary, "a")
+    ref.ask(Diary.read)
+    with storage.hang_next("commit") as hang:
+        pass_time(runtime, clock, 10)
+        assert hang.entered.wait(PATIENCE)
+        assert ref.status().state == "hibernating"
+        reply = ref.submit(Diary.read)
+
+    assert reply.get() == ["start", "hibernate"]
+    assert ref.status().state == "live"
+    assert runtime.stats().thaws == 1
+    assert watch.of(Hibernated) == []
+
+
 def test_who_idled_comes_back(runtime: Runtime, clock: ManualClock, watch: Watch) -> None:
     """The next message finds the agent as it was, its thread included (IM-38)."""
     ref = runtime.get(Counter, "a")

@@ -52,9 +52,9 @@ class Profile(Agent):
     plan: str = KILOBYTE["plan"]
     active: bool = KILOBYTE["active"]
     balance: float = KILOBYTE["balance"]
-    tags: list[str] = Field(default=KILOBYTE["tags"])
-    visits: dict[str, int] = Field(default=KILOBYTE["visits"])
-    messages: list[dict[str, str]] = Field(default=KILOBYTE["messages"])
+    tags: list[str] = Field(default_factory=KILOBYTE["tags"].copy)
+    visits: dict[str, int] = Field(default_factory=KILOBYTE["visits"].copy)
+    messages: list[dict[str, str]] = Field(default_factory=lambda: _copies(KILOBYTE["messages"]))
 
     def read(self) -> int:
         """Return the count; nothing changes."""
@@ -72,3 +72,7 @@ class Profile(Agent):
     def first(self) -> str:
         """Return what ``amend`` has set."""
         return self.messages[0]["text"]
+
+
+def _copies(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [message.copy() for message in messages]

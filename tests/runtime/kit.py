@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -27,6 +28,7 @@ __all__ = [
     "Watch",
     "activation_of",
     "begin",
+    "eventually",
     "fail_again",
     "run_all_queued",
     "saved_count",
@@ -144,6 +146,15 @@ def fail_again(clock: ObservedClock, watch: Watch, seconds: float = 1) -> None:
     failures = len(watch.wait(SaveFailed))
     clock.pass_backoff(seconds)
     watch.wait(SaveFailed, failures + 1)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells."""
+    never = threading.Event()
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        never.wait(0.001)
 
 
 def activation_of(ref: AgentRef[Any], runtime: Runtime) -> Activation:

@@ -147,7 +147,7 @@ def test_a_turn_keeps_its_arguments_deadline_and_reply(
 
     with pytest.raises(IndexError):
         reply.get()
-    assert reply.call is call
+    assert call.reply_to is reply
     assert (call.deadline, call.attempts) == (deadline, 1)
 
 

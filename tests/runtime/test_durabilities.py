@@ -350,6 +350,12 @@ def test_a_long_outage_refuses_new_calls(
         agent.ask(Regular.add)
 
     storage.reconnect()
-    clock.pass_backoff()
+    with storage.hang_next("commit") as hang:
+        clock.pass_backoff()
+        assert hang.entered.wait(PATIENCE)
+        following = runtime.get(Prompt, "b").submit(Prompt.add)
+    following.get()
+    assert saved_count(storage, agent) == 1
+    assert agent.ask(Regular.add) == 3
     agent.hibernate()
-    assert saved_count(storage, agent) == 2
+    assert saved_count(storage, agent) == 3

@@ -77,9 +77,7 @@ def test_the_reply_of_a_reading_turn_waits_for_what_it_saw(
     assert read.get() == 1
 
 
-def test_an_exception_waits_for_what_it_saw(
-    agent: AgentRef[Scripted], hang: Hang
-) -> None:
+def test_an_exception_waits_for_what_it_saw(agent: AgentRef[Scripted], hang: Hang) -> None:
     """Exceptions are replies: they wait for what their turn could see (DESIGN 5, Output gate)."""
 
     def fail(me: Scripted) -> None:
@@ -112,9 +110,7 @@ def test_a_reply_waits_for_the_whole_commit_of_its_own_change(
     assert second.get() == 2
 
 
-def test_replies_leave_in_turn_order(
-    agent: AgentRef[Scripted], hang: Hang
-) -> None:
+def test_replies_leave_in_turn_order(agent: AgentRef[Scripted], hang: Hang) -> None:
     """Reading, writing and failing turns are answered in their order (DESIGN 5, Output gate)."""
     order: list[int] = []
     add_and_hang(agent, hang)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Gate, Scripted, begin, fail_again, run_all_queued, saved_count, wait_for
+from tests.runtime.kit import (
+    PATIENCE,
+    Gate,
+    Scripted,
+    begin,
+    fail_again,
+    run_all_queued,
+    saved_count,
+    wait_for,
+)
 from torpor import (
     CallTimeoutError,
     ConflictDetected,
@@ -144,8 +153,7 @@ def test_a_blocking_caller_gets_a_save_error_at_its_deadline(
     """Who waits in ``ask`` learns at the end of its own timeout, whatever the retries do."""
     storage.disconnect()
     asking = begin(lambda: agent.options(timeout=3).ask(Scripted.add))
-    watch.wait(SaveFailed)
-    clock.pass_backoff(3)
+    fail_again(clock, watch, 3)
 
     with pytest.raises(SaveError):
         asking.result(PATIENCE)
