@@ -1,5 +1,9 @@
 """Runtimes on storages that misbehave on demand, on a clock that the test moves."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

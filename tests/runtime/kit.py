@@ -1,5 +1,9 @@
 """What the runtime's tests share: an agent that runs the test's own code, a clock, threads."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import threading

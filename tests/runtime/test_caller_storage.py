@@ -1,9 +1,14 @@
 """A blocking caller does the storage's work for its call too, as far as its timeout allows."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,10 +16,19 @@ from tests.runtime.kit import PATIENCE, Scripted, Watch
 from torpor import CallTimeoutError, ConflictDetected, Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.runtime.kit import ObservedClock
     from torpor.ref import AgentRef
     from torpor.storage.faulty import FaultyStorage
     from torpor.storage.memory import MemoryStorage
+
+
+def _note_thread(
+    note: Callable[[threading.Thread], None], operation: Callable[..., Any], *args: Any
+) -> Any:
+    note(threading.current_thread())
+    return operation(*args)
 
 
 @pytest.fixture
@@ -48,15 +62,14 @@ def test_the_timeout_bounds_the_wait_for_a_commit_of_others(
     assert agent.ask(Scripted.read) == 1
 
 
-def test_the_caller_runs_the_load_too(runtime: Runtime, storage: FaultyStorage) -> None:
+def test_the_caller_runs_the_load_too(
+    runtime: Runtime, storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An agent that is asleep is thawed, run and saved without any other thread."""
     threads: set[threading.Thread] = set()
     for name in ("_read", "_commit"):
-        inner = getattr(storage.inner, name)
-        setattr(
-            storage.inner,
-            name,
-            lambda *args, inner=inner: (threads.add(threading.current_thread()), inner(*args))[1],
+        monkeypatch.setattr(
+            storage.inner, name, partial(_note_thread, threads.add, getattr(storage.inner, name))
         )
 
     runtime.get(Scripted, "asleep").ask(Scripted.add)
@@ -65,14 +78,13 @@ def test_the_caller_runs_the_load_too(runtime: Runtime, storage: FaultyStorage) 
     assert runtime.stats().workers == 0
 
 
-def test_a_short_timeout_leaves_the_storage_to_the_workers(memory: MemoryStorage) -> None:
+def test_a_short_timeout_leaves_the_storage_to_the_workers(
+    memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A caller that could not wait for a slow storage does not call it (Storage.timeout)."""
     memory.timeout = 10
     threads: list[threading.Thread] = []
-    read = memory._read
-    memory._read = lambda space, keys: (  # type: ignore[method-assign]  # only to look
-        threads.append(threading.current_thread()) or read(space, keys)
-    )
+    monkeypatch.setattr(memory, "_read", partial(_note_thread, threads.append, memory._read))
     with Runtime(memory, timeout=5) as runtime:
         agent = runtime.get(Scripted, "a")
         assert agent.ask(Scripted.add) == 1

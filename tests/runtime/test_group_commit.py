@@ -1,5 +1,9 @@
 """Turns of many agents, and the queued turns of one, share a commit."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import threading
@@ -12,7 +16,10 @@ from torpor import RecordTooLargeError, Runtime, SaveFailed
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.runtime.kit import ObservedClock
+    from torpor.storage import Change
     from torpor.storage.memory import MemoryStorage
 
 
@@ -55,13 +62,16 @@ def test_nobody_waits_for_a_timer(runtime: Runtime, clock: ObservedClock) -> Non
     assert clock.monotonic() == 0
 
 
-def test_a_lane_needs_no_thread(runtime: Runtime) -> None:
+def test_a_lane_needs_no_thread(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds the lane free runs the batch (DESIGN 5, Group commit)."""
     threads: list[threading.Thread] = []
     commit = runtime.storage._commit
-    runtime.storage._commit = lambda changes: (  # type: ignore[method-assign]  # only to look
-        threads.append(threading.current_thread()) or commit(changes)
-    )
+
+    def look(changes: Sequence[Change]) -> object:
+        threads.append(threading.current_thread())
+        return commit(changes)
+
+    monkeypatch.setattr(runtime.storage, "_commit", look)
 
     runtime.get(Scripted, "a").ask(Scripted.add)
 

@@ -1,5 +1,9 @@
 """What a turn did is seen outside only after everything that it could see is durable."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

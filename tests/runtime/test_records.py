@@ -1,5 +1,9 @@
 """What a checkpoint holds and when one is written."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,9 @@
 """What keeps an agent in memory at the last moment, and what is left of it afterwards."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,9 @@
 """A save that fails: retried, then reported, and sent until it works."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import threading
@@ -262,7 +266,6 @@ def test_tells_of_unsaved_turns_stay_held_and_leave_in_order_after_the_resend(
     watch: Watch,
 ) -> None:
     """Tells leave once their turn is saved, in order, its caller's error notwithstanding."""
-
     saved = threading.Event()
 
     def tell(me: Scripted, name: str) -> None:
@@ -289,7 +292,7 @@ def test_tells_of_unsaved_turns_stay_held_and_leave_in_order_after_the_resend(
     assert receiver.ask(Scripted.do, lambda me: me.log) == ("a", "b", "c")
 
 
-def test_a_resend_that_conflicts_drops_the_turns_and_counts_them(
+def test_a_resend_that_conflicts_drops_the_turns_and_counts_them(  # noqa: PLR0913 - fixtures
     agent: AgentRef[Scripted],
     receiver: AgentRef[Scripted],
     storage: FaultyStorage,

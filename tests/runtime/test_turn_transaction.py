@@ -1,5 +1,9 @@
 """A turn is a transaction: all that it did is kept, or nothing of it."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -390,7 +394,7 @@ class Unstorable(Scripted):
 
     def break_count(self) -> None:
         """Get round the validation of assignments."""
-        self.__dict__["count"] = "many"
+        vars(self).update(count="many")
 
 
 def test_an_invalid_state_is_rolled_back(runtime: Runtime, storage: FaultyStorage) -> None:

@@ -1,5 +1,9 @@
 """Shapes of waiting that are rings, and that only look like them."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# A script may be any callable, and interleavings are brought about from within.
+
 from __future__ import annotations
 
 import threading
@@ -41,7 +45,8 @@ def test_a_long_chain_is_no_ring(runtime: Runtime) -> None:
         below = runtime.get(Scripted, str(depth))
         if not depth:
             return 0
-        return below.ask(Scripted.do, lambda _: nest(depth - 1)) + below.ask(Scripted.read) + 1
+        beneath: int = below.ask(Scripted.do, lambda _: nest(depth - 1))
+        return beneath + below.ask(Scripted.read) + 1
 
     assert nest(30) == 30
 

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from tests.storage.file_scenario import Scenario, at_call, names
-from torpor.storage.errors import StorageError, StorageFullError, StorageUnavailableError
+from torpor.storage.errors import (
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+    TorporError,
+)
 from torpor.storage.file import FileStorage
 from torpor.storage.file.io import translated_errors
 from torpor.storage.file.layout import hash_of
@@ -43,7 +48,7 @@ def _fail(code: int) -> Any:
 )
 def test_each_call_may_fail(tmp_path: Path, code: int, kind: type[StorageError]) -> None:
     """Whichever call fails, changes are whole, and the batch can be sent again (rule 1, 3, W-1)."""
-    errors: list[StorageError] = []
+    errors: list[TorporError] = []
     for number in itertools.count(1):
         path = tmp_path / str(number)
         with FileStorage(path, fsync=False) as storage, FileStorage(path) as failing:

@@ -73,7 +73,9 @@ def test_scheme_may_have_any_case() -> None:
 )
 def test_other_urls_are_refused(url: str) -> None:
     """What no backend knows is refused, with what there is (CP-10)."""
-    with pytest.raises(ConfigurationError, match="begins with one of: .*file:, .*memory:, .*sqlite:"):
+    with pytest.raises(
+        ConfigurationError, match=r"begins with one of: .*file:, .*memory:, .*sqlite:"
+    ):
         open_storage(url)
 
 

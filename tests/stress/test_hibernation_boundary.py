@@ -6,6 +6,7 @@ An agent here is asleep, thawing, awake or just about to leave when its next mes
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,13 +18,13 @@ from pydantic import Field
 from torpor import Agent, Hibernated, HibernationReason, Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torpor import AgentRef, Reply
     from torpor.options import Durability
 
 SENDERS = 8
-AGENTS = 1_000
 IN_FLIGHT = 200
 REQUESTED = 0.02
 
@@ -77,20 +78,41 @@ def test_every_message_is_handled_once_and_in_order(
     reasons: list[HibernationReason] = []
     with Runtime(url, idle_timeout=0.0005, max_live=50, durability=durability) as runtime:
         runtime.listen(lambda event: reasons.append(event.reason), Hibernated)
-        ledgers = [runtime.get((Ledger, Diary)[n % 2], f"{n}") for n in range(AGENTS)]
-        with ThreadPoolExecutor(SENDERS) as pool:
-            share = messages // SENDERS
-            sent = list(pool.map(partial(_send, ledgers, share), range(SENDERS)))
+        _send_and_compare(runtime, agents=1_000, messages=messages)
 
-        for number, ledger in enumerate(ledgers):
-            taken = ledger.ask(Ledger.taken)
-            assert taken == {f"{s}": n for s, counts in enumerate(sent) if (n := counts[number])}
-        stats = runtime.stats()
-    assert (stats.dead_letters, stats.conflicts, stats.save_failures) == (0, 0, 0)
-    assert stats.turns == messages + AGENTS
-    assert stats.thaws > messages // 10
+        assert runtime.stats().thaws > messages // 10
     never = {HibernationReason.ALWAYS_THAW, HibernationReason.DISCARDED}
     assert set(HibernationReason) - set(reasons) == never
+
+
+@pytest.mark.parametrize("messages", [8_000, full_size])
+def test_threads_interrupted_at_every_step(hasty: None, messages: int) -> None:
+    """The same with few agents, and threads that take turns every few instructions (case 2)."""
+    del hasty
+    with Runtime("memory:", idle_timeout=0, max_live=1) as runtime:
+        _send_and_compare(runtime, agents=4, messages=messages)
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Have the interpreter switch threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def _send_and_compare(runtime: Runtime, *, agents: int, messages: int) -> None:
+    ledgers = [runtime.get((Ledger, Diary)[n % 2], f"{n}") for n in range(agents)]
+    with ThreadPoolExecutor(SENDERS) as pool:
+        share = messages // SENDERS
+        sent = list(pool.map(partial(_send, ledgers, share), range(SENDERS)))
+    for number, ledger in enumerate(ledgers):
+        taken = ledger.ask(Ledger.taken)
+        assert taken == {f"{s}": n for s, counts in enumerate(sent) if (n := counts[number])}
+    stats = runtime.stats()
+    assert stats.turns == messages + agents
+    assert (stats.dead_letters, stats.conflicts, stats.save_failures) == (0, 0, 0)
 
 
 def _send(ledgers: list[AgentRef[Ledger]], count: int, sender: int) -> Counter[int]:
@@ -99,7 +121,7 @@ def _send(ledgers: list[AgentRef[Ledger]], count: int, sender: int) -> Counter[i
     sent: Counter[int] = Counter()
     replies: list[tuple[Reply[int], int]] = []
     for _ in range(count):
-        index = chance.randrange(AGENTS)
+        index = chance.randrange(len(ledgers))
         sent[index] += 1
         number, ledger = sent[index], ledgers[index]
         if chance.random() < REQUESTED:
