@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
@@ -100,8 +100,14 @@ class Outcomes:
             self.kept.add(token)
 
 
-def _ask(agent: AgentRef[Account], token: str, *, fail: bool) -> None:
-    agent.ask(Account.book, token, fail=fail)
+def send(agent: AgentRef[Account], token: str, *, fail: bool, way: float) -> None:
+    """Send ``token`` in one of several ways, and wait until it is known what became of it."""
+    if way < 0.4:
+        agent.ask(Account.book, token, fail=fail)
+    elif way < 0.7:
+        agent.submit(Account.book, token, fail=fail).get()
+    else:
+        agent.ask(Account.book_async, token, fail=fail)
 
 
 def book_at_random(runtime: Runtime, sender: str, random: Random, outcomes: Outcomes) -> None:
@@ -112,11 +118,7 @@ def book_at_random(runtime: Runtime, sender: str, random: Random, outcomes: Outc
         way = random.random()
         if way < 0.1:
             agent.hibernate()
-        if way < 0.5:
-            outcomes.note(token, partial(_ask, agent, token, fail=fail))
-        else:
-            reply = agent.submit(Account.book, token, fail=fail)
-            outcomes.note(token, reply.get)
+        outcomes.note(token, partial(send, agent, token, fail=fail, way=way))
 
 
 def run(storages: list[Storage], seed: int) -> Outcomes:
