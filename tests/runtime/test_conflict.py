@@ -446,6 +446,16 @@ def test_fresh_compares_the_revision_first(
     assert len(watch.of(Thawed)) == 1
 
 
+def test_fresh_reads_the_thread_anew_too(other: Runtime, agent: AgentRef[Scripted]) -> None:
+    """Of a replaced copy nothing is left, not even what it knew of its thread."""
+    agent.ask(Scripted.note, "mine")
+    assert agent.ask(Scripted.notes) == ["mine"]
+    other.get(Scripted, "a").ask(Scripted.note, "other")
+
+    assert agent.options(fresh=True).ask(Scripted.notes) == ["mine", "other"]
+    assert agent.ask(Scripted.note, "again") == 3
+
+
 def test_fresh_waits_for_what_is_unsaved(
     other: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage
 ) -> None:

@@ -127,11 +127,18 @@ def test_a_late_answer_of_an_abandoned_batch_is_ignored(
             clock.advance(4)
             watch.wait(SaveFailed)
             clock.pass_backoff()
-
             assert reply.get() == 1
 
-        assert agent.ask(Scripted.add) == 2
-    assert saved_count(memory, agent) == 2
+            with storage.hang_next("commit") as second:
+                later = agent.submit(Scripted.add)
+                assert second.entered.wait(PATIENCE)
+                hang.release()
+                eventually(lambda: runtime.stats().workers_blocked == 0)
+                assert not later.done
+
+        assert later.get() == 2
+        assert agent.ask(Scripted.add) == 3
+    assert saved_count(memory, agent) == 3
 
 
 def test_hanging_batches_do_not_use_up_the_workers(
@@ -202,3 +209,18 @@ def test_a_rejected_turn_fails_alone_among_the_turns_of_its_change(
     assert later.get() == 3
     assert agent.ask(Scripted.do, lambda me: me.log) == ()
     assert saved_count(storage, agent) == 3
+
+
+def test_a_rejected_turn_tells_nobody(ticking: Runtime, storage: FaultyStorage) -> None:
+    """What can't be stored did not happen: its tells are dropped with it."""
+    storage.max_document_bytes = 200
+    agent, receiver = ticking.get(Scripted, "a"), ticking.get(Scripted, "receiver")
+
+    def tell(me: Scripted) -> None:
+        me.write("x" * 300)
+        receiver.tell(Scripted.add)
+
+    with pytest.raises(RecordTooLargeError):
+        agent.ask(Scripted.do, tell)
+
+    assert receiver.ask(Scripted.read) == 0

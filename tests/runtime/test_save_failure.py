@@ -398,12 +398,13 @@ def test_a_slow_turn_after_a_failed_save_is_not_blamed_on_it(
         if len(runs) == 2:
             gate.pass_through()
 
-    storage.fail_next("commit")
+    storage.fail_next("commit", times=2)
     storage.conflict_next()
     unknown = agent.submit(Scripted.add)
     watch.wait(SaveFailed)
     slow = agent.options(timeout=5).submit(Scripted.do, hold)
     run_all_queued(agent)
+    fail_again(clock, watch)
     clock.pass_backoff()
     clock.pass_backoff()
     gate.wait_for_entry()

@@ -122,8 +122,9 @@ class TestFile(StorageContract):
 
 
 class SQLContract(StorageContract):
-    """In a SQL database."""
+    """In a SQL database. What a batch costs there is statements, which ``test_sql`` counts."""
 
+    few_steps = False
     url: str
 
     def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
@@ -168,9 +169,7 @@ class TestMariaDB(SQLContract):
 
 
 class TestSQLiteThroughSQLAlchemy(SQLContract):
-    """In a SQLite file, by way of SQLAlchemy: its driver takes a step for each row."""
-
-    few_steps = False
+    """In a SQLite file, by way of SQLAlchemy."""
 
     @pytest.fixture
     def storage(self, sqlalchemy_sqlite: Storage, sqlalchemy_sqlite_url: str) -> Storage:
