@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Scripted, Watch, run_all_queued, saved_count
+from tests.runtime.kit import PATIENCE, Scripted, Watch, eventually, run_all_queued, saved_count
 from torpor import RecordTooLargeError, Runtime, SaveFailed
 from torpor.storage.faulty import FaultyStorage
 
