@@ -39,6 +39,7 @@ class ThawingActor(TransactionalActor):
         "lifecycle",
         "load_attempts",
         "load_since",
+        "loading",
         "refreshing",
     )
 
@@ -60,6 +61,7 @@ class ThawingActor(TransactionalActor):
         self.arrived: tuple[Record | None, BaseException | None] | None = None
         self.load_attempts = 0
         self.load_since: float | None = None
+        self.loading = False
 
     @abstractmethod
     def leave(self) -> None:
@@ -73,14 +75,18 @@ class ThawingActor(TransactionalActor):
         """Bring the agent into memory; False if that has to be waited for, or failed."""
         if self.registration.options.durability == "none":
             self.arrived = (None, None)
-        if self.arrived is None:
+        with self.lock:
+            # A commit that is told late may have woken this actor while it waits for a load.
+            wanted = self.arrived is None and not self.loading
+            self.loading = self.loading or wanted
+        if wanted:
             if self.load_since is None:
                 self.load_since = self.manager.clock.monotonic()
             self.manager.loads.submit(self, inline=inline, urgent=self._wanted_by_a_turn())
-            with self.lock:
-                if self.arrived is None:
-                    self.park()
-                    return False
+        with self.lock:
+            if self.arrived is None:
+                self.park()
+                return False
         assert self.arrived is not None
         (record, error), self.arrived = self.arrived, None
         if isinstance(error, StorageUnavailableError):
@@ -99,6 +105,7 @@ class ThawingActor(TransactionalActor):
         """Take what the storage answered."""
         with self.lock:
             self.arrived = (record, error)
+            self.loading = False
             resume = self.parked
             self.parked = False
         if resume:

@@ -224,10 +224,8 @@ class Backend(ABC):
         limit = self.max_document_bytes
         if limit is None:
             return None
-        documents = [change.put.data] if change.put else []
         try:
-            if change.thread:
-                documents += [codec.encode_entry(entry) for entry in change.thread.entries]
+            documents = _documents(change)
         except (TypeError, ValueError, RecursionError):
             return _unstorable(change)
         for document in documents:
@@ -262,18 +260,29 @@ class Backend(ABC):
 
 def _unstorable(change: Change) -> StorageError | None:
     """Return why ``change`` has no JSON form in UTF-8, None if it has one."""
-    documents = [change.put.data] if change.put else []
     try:
-        if change.thread:
-            documents += map(codec.encode_entry, change.thread.entries)
-            codec.dumps(change.thread.metadata, "metadata")
-        for document in documents:
+        for document in _documents(change):
             document.encode()
     except (TypeError, ValueError, RecursionError, UnserializableError) as error:
         refusal = StorageError(f"{change.key!r} cannot be stored: {error}")
         refusal.__cause__ = error
         return refusal
     return None
+
+
+def _documents(change: Change) -> list[str]:
+    """Return what ``change`` stores, each document as its JSON text."""
+    record = change.restore.record if change.restore else None
+    data = change.put.data if change.put else record.data if record else None
+    documents = [] if data is None else [data]
+    head = record.thread if record else None
+    written = change.restore or change.thread
+    if written is not None:
+        documents += map(codec.encode_entry, written.entries)
+    metadata = head.metadata if head else change.thread.metadata if change.thread else None
+    if metadata:
+        documents.append(codec.dumps(metadata, "metadata"))
+    return documents
 
 
 def _saved(outcome: Outcome, *, resent: bool) -> Saved:

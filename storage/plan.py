@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torpor.storage.records import Conflict, Record, Saved, Space, ThreadHead
 
 if TYPE_CHECKING:
-    from torpor.storage.records import Change, Entry, ThreadWrite
+    from torpor.storage.records import Change, Entry, Restoration, ThreadWrite
 
 __all__ = ["Write", "plan"]
 
@@ -51,6 +51,8 @@ def plan(change: Change, stored: Record | None) -> Write | Saved | Conflict:
     if change.expected_rev is not None and change.expected_rev != found:
         return Conflict(change.key, change.expected_rev, found)
     last_rev = stored.rev if stored else 0
+    if change.restore is not None:
+        return _restore(change.restore, change.id, current)
     if change.delete:
         return _delete(change, current, last_rev)
     head, entries = _write_thread(change, current, last_rev)
@@ -73,6 +75,18 @@ def plan(change: Change, stored: Record | None) -> Write | Saved | Conflict:
         entries=entries,
         drop_thread=owned.id if owned is not None and replaced else None,
         trim_before=trim,
+    )
+
+
+def _restore(restoration: Restoration, change_id: str, current: Record | None) -> Write:
+    record = replace(restoration.record, change_id=change_id)
+    owned = current.thread if current else None
+    replaced = owned is not None and (record.thread is None or record.thread.id != owned.id)
+    return Write(
+        record=record,
+        entries=restoration.entries,
+        drop_thread=owned.id if owned is not None and replaced else None,
+        trim_before=record.thread.start if record.thread else None,
     )
 
 

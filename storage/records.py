@@ -30,6 +30,7 @@ __all__ = [
     "Put",
     "Record",
     "Rejected",
+    "Restoration",
     "Saved",
     "Space",
     "Thread",
@@ -180,6 +181,18 @@ class ThreadWrite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """A record as it stood elsewhere, to be stored as it is: revision, times and head included.
+
+    ``entries`` keep their ``seq``: they are those of ``record.thread`` that end with its newest.
+    A long thread is restored in several changes, each with a head that covers what was sent.
+    """
+
+    record: Record
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """All that one agent, or one standalone thread, wants written at once.
 
@@ -187,6 +200,10 @@ class Change:
     ``delete`` (record and owned thread). In ``Space.THREADS``: ``thread`` (its id is ``key``)
     or ``delete``. ``expected_rev``: None = don't compare, 0 = absent or deleted, n = exactly n.
     ``wake_at`` replaces the stored one, None removes it. ``id`` makes a resend harmless.
+
+    ``restore`` stands alone, in either space: the stored record becomes that one, with ``id`` as
+    its ``change_id``. It may set a revision back, so it belongs to tools that move stores and
+    not under a running agent.
     """
 
     key: str
@@ -196,12 +213,15 @@ class Change:
     delete: bool = False
     thread: ThreadWrite | None = None
     wake_at: float | None = None
+    restore: Restoration | None = None
     at: float = 0.0
     id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for what is no change, or not this key's."""
-        if self.space is Space.CHECKPOINTS:
+        if self.restore is not None:
+            fits = _restores(self.restore, self)
+        elif self.space is Space.CHECKPOINTS:
             fits = (self.put is None) == self.delete and (
                 self.thread is None or self.thread.id.startswith(f"{self.key}#")
             )
@@ -215,6 +235,20 @@ class Change:
         if self.wake_at is not None and not math.isfinite(self.wake_at):
             msg = f"wake_at is a time in seconds, not {self.wake_at}"
             raise ValueError(msg)
+
+
+def _restores(restoration: Restoration, change: Change) -> bool:
+    record = restoration.record
+    head = record.thread
+    if change.space is Space.THREADS:
+        own = head is not None and head.id == change.key and record.rev == head.rev
+    else:
+        own = record.data is not None and (head is None or head.id.startswith(f"{change.key}#"))
+    seqs = [entry.seq for entry in restoration.entries]
+    stop = head.rev if head else 0
+    gapless = seqs == list(range(stop - len(seqs), stop))
+    alone = change.put is None and change.thread is None and not change.delete
+    return record.key == change.key and not record.deleted and own and gapless and alone
 
 
 def _names(thread: ThreadWrite | None, key: str) -> bool:

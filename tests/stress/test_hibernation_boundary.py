@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import Field
 
+from tests.stress.processes import PATIENCE
 from torpor import Agent, Hibernated, HibernationReason, Runtime
+from torpor.storage.faulty import FaultyStorage
+from torpor.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +94,26 @@ def test_threads_interrupted_at_every_step(hasty: None, messages: int) -> None:
     del hasty
     with Runtime("memory:", idle_timeout=0, max_live=1) as runtime:
         _send_and_compare(runtime, agents=4, messages=messages)
+
+
+def test_an_agent_that_is_woken_while_it_thaws_is_loaded_once() -> None:
+    """A second load would come too late, and replace what was saved meanwhile."""
+    with MemoryStorage() as inner, FaultyStorage(inner) as storage, Runtime(storage) as runtime:
+        ledger = runtime.get(Ledger, "a")
+        with storage.hang_next("read") as hang:
+            reply = ledger.submit(Ledger.take, "sender", 1)
+            assert hang.entered.wait(PATIENCE)
+            activation = runtime.manager.table[ledger.address]
+            while not activation.parked:
+                pass
+            activation.parked = False
+            activation.run()
+            assert activation.parked
+        reply.get()
+
+        ledger.ask(Ledger.take, "sender", 2)
+
+        assert storage.calls["read"] == 1
 
 
 @pytest.fixture
