@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.chart import draw
 from tests.benchmarks.registry import CASES
-from tests.benchmarks.report import as_json, as_text
+from tests.benchmarks.report import as_json, as_text, ratios_of
 from tests.benchmarks.runner import run
 from tests.project import ROOT
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured.append((case, results))
     options.json.write_text(json.dumps(as_json(measured), indent=1) + "\n")
     print(as_text(measured))
+    if options.chart is not None:
+        draw([ratio for pair in measured for ratio in ratios_of(*pair)], options.chart)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -47,6 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, help="of each contender; default: the case's own")
     parser.add_argument("--scale", type=float, default=1, help="0.1: a tenth of time and agents")
     parser.add_argument("--json", type=Path, default=ROOT / "bench.json", help="where to write")
+    parser.add_argument("--chart", type=Path, help="a PNG to draw of the ratios; default: none")
     parser.add_argument(
         "--folder",
         type=Path,

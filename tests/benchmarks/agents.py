@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import Field
@@ -35,6 +36,15 @@ class Counter(Agent):
 
     def read(self) -> int:
         """Return the count; nothing changes."""
+        return self.count
+
+    async def aread(self) -> int:
+        """Return the count from an async handler."""
+        return self.count
+
+    async def nap(self) -> int:
+        """Await a tenth of a second."""
+        await asyncio.sleep(0.1)
         return self.count
 
     def add(self) -> int:

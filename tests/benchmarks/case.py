@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 __all__ = ["TORPOR", "Bar", "Case", "Figures", "Lab", "Unit"]
 
@@ -28,6 +28,8 @@ class Unit(Enum):
 
     PER_SECOND = "/s"
     MICROSECONDS = "us"
+    MILLISECONDS = "ms"
+    SECONDS = "s"
     BYTES = "B"
     MEBIBYTES = "MiB"
 
@@ -76,8 +78,9 @@ class Lab:
         """Return how often a second ``work`` does what it does ``n`` times when called with n.
 
         It is called with growing numbers until one call takes a second; only that call counts,
-        those before have warmed it up.
+        those before, one at least, have warmed it up.
         """
+        work(max(begin_with // 2, 1))
         n = begin_with
         while True:
             begin = time.perf_counter()
@@ -85,7 +88,24 @@ class Lab:
             took = time.perf_counter() - begin
             if took >= self.scale:
                 return n / took
-            n = min(n * 16, int(n * self.scale / took * 1.2) + 1)
+            n = self._more(n, took)
+
+    async def arate(
+        self, work: Callable[[int], Awaitable[object]], *, begin_with: int = 16
+    ) -> float:
+        """``rate`` of an async function, on the loop that runs."""
+        await work(max(begin_with // 2, 1))
+        n = begin_with
+        while True:
+            begin = time.perf_counter()
+            await work(n)
+            took = time.perf_counter() - begin
+            if took >= self.scale:
+                return n / took
+            n = self._more(n, took)
+
+    def _more(self, n: int, took: float) -> int:
+        return min(n * 16, int(n * self.scale / took * 1.2) + 1)
 
     @staticmethod
     def resident_bytes() -> int:

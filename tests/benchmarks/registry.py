@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.cases import (
     ask,
+    busy,
     hot_agent,
     memory,
     million,
+    naps,
     one_caller,
     saves,
+    servers,
+    stampede,
     tell,
     whole_cycle,
 )
@@ -32,6 +36,10 @@ CASES: Mapping[str, Case] = {
         saves.CASE,
         hot_agent.CASE,
         one_caller.CASE,
+        busy.CASE,
         million.CASE,
+        naps.CASE,
+        servers.CASE,
+        stampede.CASE,
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+from dataclasses import dataclass
 from importlib import metadata
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,48 @@ if TYPE_CHECKING:
     from tests.benchmarks.case import Bar, Case
     from tests.benchmarks.runner import Results
 
-__all__ = ["as_json", "as_text", "machine"]
+__all__ = ["Ratio", "as_json", "as_text", "machine", "ratios_of"]
 
-_PEERS = ("torpor", "pykka", "pydantic", "langgraph-checkpoint-sqlite")
+_PEERS = (
+    "torpor",
+    "pykka",
+    "pydantic",
+    "autogen-core",
+    "dbos",
+    "eventsourcing",
+    "langgraph",
+    "langgraph-checkpoint-postgres",
+    "langgraph-checkpoint-sqlite",
+    "openai-agents",
+    "ray",
+    "redis",
+    "thespian",
+    "xoscar",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """How many times better Torpor is than a peer in one figure, in each pair of runs.
+
+    Where the bar is a limit (``is_limited``), how many times the peer's figure its own is.
+    """
+
+    case: str
+    figure: str
+    peer: str
+    values: Sequence[float]
+    bar: Bar | None
+
+    @property
+    def median(self) -> float:
+        """The median of all pairs."""
+        return median(self.values)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether less is better."""
+        return self.bar is not None and self.bar.at_most is not None
 
 
 def machine() -> dict[str, str]:
@@ -66,17 +106,23 @@ def as_json(measured: Sequence[tuple[Case, Results]]) -> dict[str, Any]:
     }
 
 
-def _ratio_rows(case: Case, results: Results) -> Iterable[tuple[str, ...]]:
+def ratios_of(case: Case, results: Results) -> Iterable[Ratio]:
+    """Yield the ratios of each figure to each peer that has it."""
     for figure, unit in case.figures.items():
         for peer, runs in results.items():
             if peer == TORPOR or figure not in runs[0]:
                 continue
             bar = case.bar(figure, peer)
-            ratios = [
+            values = [
                 _ratio(mine[figure], theirs[figure], unit, bar)
                 for mine, theirs in zip(results[TORPOR], runs, strict=True)
             ]
-            yield (case.name, figure, peer, *_spread(ratios, "x"), *_verdict(ratios, bar))
+            yield Ratio(case=case.name, figure=figure, peer=peer, values=values, bar=bar)
+
+
+def _ratio_rows(case: Case, results: Results) -> Iterable[tuple[str, ...]]:
+    for r in ratios_of(case, results):
+        yield (r.case, r.figure, r.peer, *_spread(r.values, "x"), *_verdict(r.values, r.bar))
 
 
 def _ratio(mine: float, theirs: float, unit: Unit, bar: Bar | None) -> float:

@@ -9,8 +9,9 @@ import pytest
 
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.case import TORPOR, Bar, Case, Lab, Unit
+from tests.benchmarks.chart import draw
 from tests.benchmarks.registry import CASES
-from tests.benchmarks.report import as_text
+from tests.benchmarks.report import as_text, ratios_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,14 @@ def test_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "hot_agent (P6)" in capsys.readouterr().out
     [runs] = json.loads(file.read_text())["cases"]["hot_agent"]["runs"].values()
     assert len(runs) == 2
+
+
+def test_chart_shows_the_ratios(tmp_path: Path) -> None:
+    """With the extra ``bench`` the ratios are drawn as a PNG."""
+    pytest.importorskip("matplotlib", reason="comes with the extra bench")
+    draw(list(ratios_of(CASE, RESULTS)), tmp_path / "chart.png")
+
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

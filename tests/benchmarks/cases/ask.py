@@ -5,16 +5,20 @@ agents live on SQLite at full durability: after each call it makes sure that not
 Pykka's actors hold the same state as plain Python objects and save nothing.
 
 ``one int`` and ``1 KB`` are one agent and one caller; ``1,000 agents`` are called in turn by 4
-threads.
+threads. ``awaited`` is one async handler with an int of state, called and awaited on the loop
+on which it runs. The other systems answer with an int from one actor: autogen-core and xoscar
+know awaited calls only, which stand in both columns.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.agents import KILOBYTE, Counter, Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import PykkaCounter
+from tests.benchmarks.peers import actors
+from tests.benchmarks.peers.pykka import PykkaCounter
 from tests.benchmarks.together import in_threads
 from torpor import Runtime
 
@@ -41,7 +45,40 @@ def torpor(lab: Lab) -> Figures:
         profile.ask(Profile.amend, "changed")
         profile.hibernate()
         assert profile.ask(Profile.first) == "changed"
-    return figures
+    return figures | {"awaited": asyncio.run(_await(lab))}
+
+
+async def _await(lab: Lab) -> float:
+    async with Runtime(f"sqlite:///{lab.folder}/awaited.db") as runtime:
+        counter = runtime.get(Counter, "one")
+
+        async def work(n: int) -> None:
+            for _ in range(n):
+                await counter.submit(Counter.aread)
+
+        return 1e6 / await lab.arate(work)
+
+
+def autogen(lab: Lab) -> Figures:
+    """Send and await."""
+    took = actors.autogen(lab)
+    return {"one int": took, "awaited": took}
+
+
+def xoscar(lab: Lab) -> Figures:
+    """Call and await."""
+    took = actors.xoscar(lab)
+    return {"one int": took, "awaited": took}
+
+
+def ray(lab: Lab) -> Figures:
+    """Call and get."""
+    return {"one int": actors.ray(lab)}
+
+
+def thespian(lab: Lab) -> Figures:
+    """Ask on one thread."""
+    return {"one int": actors.thespian(lab)}
 
 
 def pykka(lab: Lab) -> Figures:
@@ -84,12 +121,22 @@ CASE = Case(
         "one int": Unit.MICROSECONDS,
         "1 KB": Unit.MICROSECONDS,
         "1,000 agents": Unit.PER_SECOND,
+        "awaited": Unit.MICROSECONDS,
     },
-    contenders={TORPOR: torpor, "pykka": pykka},
+    contenders={
+        TORPOR: torpor,
+        "pykka": pykka,
+        "autogen-core": autogen,
+        "xoscar": xoscar,
+        "Ray": ray,
+        "thespian": thespian,
+    },
     bars=[
         Bar(figure="one int", peer="pykka", at_least=15),
         Bar(figure="one int", at_most=10),
         Bar(figure="1 KB", at_most=20),
         Bar(figure="1,000 agents", peer="pykka", at_least=20),
+        Bar(figure="one int", peer="autogen-core", at_least=10),
+        Bar(figure="one int", peer="xoscar", at_least=10),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.agents import Counter
 from tests.benchmarks.case import TORPOR, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import PykkaCounter
+from tests.benchmarks.peers.pykka import PykkaCounter
 from torpor import Runtime
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import AppendOnlyFile, LangGraphSaver
+from tests.benchmarks.peers.floor import AppendOnlyFile
+from tests.benchmarks.peers.langgraph import LangGraphSaver
 from torpor import Runtime
 
 CALLS = 2_000

@@ -3,7 +3,8 @@
 Torpor: a call that changes an agent in memory, each caller its own agent; the reply comes when
 the change is synced to disk. LangGraph: ``SqliteSaver.put`` of a checkpoint with the same
 state, each caller its own thread id, WAL and ``synchronous=FULL`` as it ships. (Its async
-saver is slower; the sync one, called straight from the tasks, is its best.)
+saver is slower; the sync one, called straight from the tasks, is its best.) The others write as
+much by their own means; see ``peers.sessions``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import asyncio
 
 from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import LangGraphSaver
+from tests.benchmarks.peers import sessions
+from tests.benchmarks.peers.langgraph import LangGraphSaver
 from tests.benchmarks.together import in_tasks, in_threads
 from torpor import Runtime
 
@@ -58,14 +60,51 @@ def langgraph(lab: Lab) -> Figures:
         }
 
 
+def eventsourcing(lab: Lab) -> Figures:
+    """Change an aggregate and save it."""
+    with sessions.eventsourcing(lab.folder / "events.db", CALLERS) as save:
+        return {
+            "one at a time": lab.rate(lambda n: in_threads(1, n, save)),
+            "64 threads": lab.rate(lambda n: in_threads(CALLERS, n, save)),
+        }
+
+
+def openai_agents(lab: Lab) -> Figures:
+    """Add a message to a session."""
+    with (
+        sessions.openai_agents(lab.folder / "sessions.db", CALLERS) as add,
+        asyncio.Runner() as runner,
+    ):
+        return {
+            "one at a time": lab.rate(lambda n: runner.run(in_tasks(1, n, add))),
+            "64 tasks": lab.rate(lambda n: runner.run(in_tasks(CALLERS, n, add))),
+        }
+
+
+def dbos(lab: Lab) -> Figures:
+    """Run a workflow of one step."""
+    with sessions.dbos(lab.folder / "dbos.db") as run, asyncio.Runner() as runner:
+        return {
+            "one at a time": lab.rate(lambda n: runner.run(in_tasks(1, n, run))),
+            "64 tasks": lab.rate(lambda n: runner.run(in_tasks(CALLERS, n, run))),
+        }
+
+
 CASE = Case(
     name="saves",
     rows="P5",
     title="durable saves of 1 KB",
     figures=dict.fromkeys(["one at a time", "64 threads", "64 tasks"], Unit.PER_SECOND),
-    contenders={TORPOR: torpor, "LangGraph": langgraph},
+    contenders={
+        TORPOR: torpor,
+        "LangGraph": langgraph,
+        "eventsourcing": eventsourcing,
+        "OpenAI Agents": openai_agents,
+        "DBOS": dbos,
+    },
     bars=[
         Bar(figure="64 threads", peer="LangGraph", at_least=3),
         Bar(figure="64 tasks", peer="LangGraph", at_least=8),
+        Bar(figure="64 tasks", peer="DBOS", at_least=50),
     ],
 )

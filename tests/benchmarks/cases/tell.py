@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.agents import Counter
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import PykkaCounter
+from tests.benchmarks.peers.pykka import PykkaCounter
 from tests.benchmarks.together import in_threads
 from torpor import Runtime
 

@@ -4,7 +4,8 @@ Its first message changes it; it is saved and leaves memory; later it is brought
 answers, and leaves again. 64 threads do so, each agent by agent. With Torpor they only call:
 ``max_live`` makes the agents leave. With pykka they start an actor, ask it, and stop it; it
 loads its state when it starts and saves a changed one in a transaction before it answers.
-Both begin the second half with a new runtime or connection. ``pipelined`` is one sender that
+LangGraph runs a graph of one node, then loads its state. All
+begin the second half with a new runtime or connection. ``pipelined`` is one sender that
 keeps 1,000 calls in flight.
 """
 
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers import PykkaProfile, Rows
+from tests.benchmarks.peers.langgraph import OneNodeGraph
+from tests.benchmarks.peers.pykka import PykkaProfile, Rows
 from tests.benchmarks.together import in_threads
 from torpor import Runtime
 
@@ -81,11 +83,27 @@ def pykka(lab: Lab) -> Figures:
     return {"64 threads": lab.rate(work)}
 
 
+def langgraph(lab: Lab) -> Figures:
+    """Run the graph, which saves; then load what it saved."""
+
+    def work(n: int) -> None:
+        path = lab.folder / "graph.db"
+        with OneNodeGraph.open(path) as graph:
+            in_threads(CALLERS, n, lambda _, i: graph.add(f"{n} {i}"))
+        with OneNodeGraph.open(path) as graph:
+            in_threads(CALLERS, n, lambda _, i: graph.read(f"{n} {i}"))
+
+    return {"64 threads": lab.rate(work)}
+
+
 CASE = Case(
     name="whole_cycle",
     rows="P4",
     title="create, save, hibernate; thaw, answer",
     figures={"64 threads": Unit.PER_SECOND, "pipelined": Unit.PER_SECOND},
-    contenders={TORPOR: torpor, "pykka + SQLite": pykka},
-    bars=[Bar(figure="64 threads", peer="pykka + SQLite", at_least=6)],
+    contenders={TORPOR: torpor, "pykka + SQLite": pykka, "LangGraph": langgraph},
+    bars=[
+        Bar(figure="64 threads", peer="pykka + SQLite", at_least=6),
+        Bar(figure="64 threads", peer="LangGraph", at_least=20),
+    ],
 )

@@ -1,22 +1,19 @@
-"""The peers' side of the work, written as their own documentation would have it."""
+"""pykka's side: a thread for each actor, and a transaction for each save."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pykka
 
-from tests.benchmarks.agents import KILOBYTE, Profile
+from tests.benchmarks.agents import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["AppendOnlyFile", "LangGraphSaver", "PykkaCounter", "PykkaProfile", "Rows"]
+__all__ = ["PykkaCounter", "PykkaProfile", "Rows"]
 
 
 class PykkaCounter(pykka.ThreadingActor):
@@ -86,54 +83,3 @@ class PykkaProfile(pykka.ThreadingActor):
             self.state.count += 1
             self.rows.save(self.key, self.state.model_dump_json())
         return self.state.count
-
-
-class LangGraphSaver:
-    """LangGraph's ``SqliteSaver`` as it ships: WAL, full durability, one connection."""
-
-    def __init__(self, saver: Any) -> None:
-        self._saver = saver
-
-    @staticmethod
-    @contextmanager
-    def open(path: Path) -> Generator[LangGraphSaver]:
-        """Open the saver on a file; raises ``ImportError`` without the extra ``bench``."""
-        from langgraph.checkpoint.sqlite import SqliteSaver  # noqa: PLC0415 - needed here only
-
-        with SqliteSaver.from_conn_string(str(path)) as saver:
-            yield LangGraphSaver(saver)
-
-    def put(self, thread_id: str, count: int) -> None:
-        """Save a new checkpoint of one KB, each time a changed one."""
-        from langgraph.checkpoint.base import empty_checkpoint  # noqa: PLC0415 - needed here only
-
-        checkpoint = empty_checkpoint()
-        checkpoint["channel_values"] = KILOBYTE | {"count": count}
-        self._saver.put(_config(thread_id), checkpoint, {"source": "loop", "step": count}, {})
-
-    def get(self, thread_id: str) -> int:
-        """Load the newest checkpoint; return its count."""
-        found = self._saver.get_tuple(_config(thread_id))
-        count: int = found.checkpoint["channel_values"]["count"]
-        return count
-
-
-class AppendOnlyFile:
-    """The least that a durable write can cost: append one KB and have the disk keep it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        self._line = Profile().model_dump_json().encode() + b"\n"
-
-    def append(self) -> None:
-        """Append and sync."""
-        os.write(self._file, self._line)
-        os.fsync(self._file)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-
-def _config(thread_id: str) -> dict[str, Any]:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
