@@ -29,9 +29,10 @@ proves for every backend:
 12. A record may carry ``wake_at``; ``list_due`` reads it from an index. Where that index cannot
     be in the same transaction, early is allowed, lost is not.
 13. Safe for many threads, and for many processes on the same place.
-
-A change that restores a record (``Restoration``, for tools that move stores) keeps rules 1 to 3
-and 11; it sets revision, times and head as it says, also backwards, and so is outside rule 4.
+14. A restoration (``Restoration``, for tools that move stores) stores a record as it stood
+    elsewhere: revision, times and head, also backwards, where rule 4 ends. Its entries begin
+    their thread or go on from the part that is stored. Over entries that are there already it
+    is a ``Conflict``: delete them first.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def plan(change: Change, stored: Record | None) -> Write | Saved | Conflict:
         return Conflict(change.key, change.expected_rev, found)
     last_rev = stored.rev if stored else 0
     if change.restore is not None:
-        return _restore(change.restore, change.id, current)
+        return _restore(change, change.restore, current)
     if change.delete:
         return _delete(change, current, last_rev)
     head, entries = _write_thread(change, current, last_rev)
@@ -78,15 +78,34 @@ def plan(change: Change, stored: Record | None) -> Write | Saved | Conflict:
     )
 
 
-def _restore(restoration: Restoration, change_id: str, current: Record | None) -> Write:
-    record = replace(restoration.record, change_id=change_id)
+def _restore(change: Change, restoration: Restoration, current: Record | None) -> Write | Conflict:
+    record = replace(restoration.record, change_id=change.id)
+    head = record.thread
     owned = current.thread if current else None
-    replaced = owned is not None and (record.thread is None or record.thread.id != owned.id)
+    begun = owned if owned is not None and head is not None and owned.id == head.id else None
+    if head is not None and not _goes_on(restoration, head, begun):
+        return Conflict(change.key, change.expected_rev, current.rev if current else 0)
     return Write(
         record=record,
         entries=restoration.entries,
-        drop_thread=owned.id if owned is not None and replaced else None,
-        trim_before=record.thread.start if record.thread else None,
+        drop_thread=owned.id if owned is not None and begun is None else None,
+        trim_before=head.start if head else None,
+    )
+
+
+def _goes_on(restoration: Restoration, head: ThreadHead, begun: ThreadHead | None) -> bool:
+    """Return whether what is restored leaves no gap behind what is stored, nor overwrites it.
+
+    An entry that the stored head covers can't be replaced: a backend that writes heads last
+    would show new entries under the old head.
+    """
+    first = head.rev - len(restoration.entries)
+    if begun is None:
+        return first == head.start
+    return (
+        begun.rev == first
+        and begun.start <= head.start
+        and (bool(restoration.entries) or begun.last == head.last)
     )
 
 

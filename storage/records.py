@@ -184,8 +184,9 @@ class ThreadWrite:
 class Restoration:
     """A record as it stood elsewhere, to be stored as it is: revision, times and head included.
 
-    ``entries`` keep their ``seq``: they are those of ``record.thread`` that end with its newest.
-    A long thread is restored in several changes, each with a head that covers what was sent.
+    ``entries`` keep their ``seq``: they are those of ``record.thread`` that end with its newest,
+    and begin with its oldest, or behind the newest stored one. So a long thread is restored in
+    several changes, each with a head that covers what was sent. Anything else is a ``Conflict``.
     """
 
     record: Record
@@ -245,8 +246,10 @@ def _restores(restoration: Restoration, change: Change) -> bool:
     else:
         own = record.data is not None and (head is None or head.id.startswith(f"{change.key}#"))
     seqs = [entry.seq for entry in restoration.entries]
-    stop = head.rev if head else 0
-    gapless = seqs == list(range(stop - len(seqs), stop))
+    start, stop = (head.start, head.rev) if head else (0, 0)
+    gapless = seqs == list(range(stop - len(seqs), stop)) and 0 <= start <= stop - len(seqs)
+    if head is not None and seqs:
+        gapless = gapless and head.last == restoration.entries[-1].id
     alone = change.put is None and change.thread is None and not change.delete
     return record.key == change.key and not record.deleted and own and gapless and alone
 

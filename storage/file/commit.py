@@ -213,7 +213,7 @@ class _Step:
         """Whether the thread may have no folder yet."""
         if self.change.space is Space.THREADS:
             return self.stored is None
-        return bool(self.write.entries) and self.write.entries[0].seq == 0
+        return bool(self.write.entries) and self.covered is None
 
     def hints(self) -> tuple[DueHint | None, DueHint | None]:
         """Return the hints that belong to the stored record and to the new one."""
@@ -223,8 +223,10 @@ class _Step:
 def _stripes(change: Change) -> Iterator[str]:
     """Name the locks under which the change's record and its thread's folder are written."""
     yield stripe_of(hash_of(change.key))
-    if change.thread is not None:
-        yield stripe_of(hash_of(change.thread.id))
+    restored = change.restore.record.thread if change.restore else None
+    written = change.thread or restored
+    if written is not None:
+        yield stripe_of(hash_of(written.id))
 
 
 def _accepted(steps: Iterable[_Step], outcomes: dict[str, Outcome]) -> list[_Step]:

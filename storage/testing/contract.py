@@ -17,6 +17,7 @@ _PARTS = (
     "model",
     "owned",
     "processes",
+    "restoring",
     "sharing",
     "threads",
 )
@@ -31,6 +32,7 @@ from torpor.storage.testing.keys import KeyContract
 from torpor.storage.testing.listings import DueContract, ListingContract, VacuumContract
 from torpor.storage.testing.owned import OwnedThreadContract
 from torpor.storage.testing.processes import ProcessContract
+from torpor.storage.testing.restoring import RestoreContract
 from torpor.storage.testing.sharing import InstanceContract, ThreadSafetyContract
 from torpor.storage.testing.threads import ThreadContract
 
@@ -45,6 +47,7 @@ class StorageContract(
     OwnedThreadContract,
     CommitContract,
     ResendContract,
+    RestoreContract,
     ListingContract,
     DueContract,
     VacuumContract,

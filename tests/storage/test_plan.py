@@ -13,6 +13,7 @@ from torpor.storage import (
     Entry,
     Put,
     Record,
+    Restoration,
     Saved,
     Space,
     ThreadHead,
@@ -232,3 +233,138 @@ class TestOwnedThread:
             id="a#2", created_at=8.0, updated_at=8.0, metadata={"k": 1}
         )
         assert write.drop_thread == "a#1"
+
+
+def restore(record: Record, *ids: str, space: Space = Space.CHECKPOINTS, **fields: Any) -> Change:
+    """Return the restoration of ``record`` with the entries that end with its thread's newest."""
+    stop = record.thread.rev if record.thread else 0
+    brought = tuple(
+        replace(entry, seq=seq) for seq, entry in enumerate(entries(*ids), start=stop - len(ids))
+    )
+    restoration = Restoration(record=record, entries=brought)
+    return Change(key=record.key, space=space, restore=restoration, id="new", **fields)
+
+
+class TestRestoration:
+    """Records that are stored as they stood elsewhere."""
+
+    @pytest.mark.parametrize("stored", [None, TOMBSTONE])
+    def test_verbatim(self, stored: Record | None) -> None:
+        """All is as it was but the id of the change (rule 14)."""
+        change = restore(STORED, "e1", "e2", expected_rev=0)
+
+        write = written(change, stored)
+
+        assert write.record == replace(STORED, change_id="new")
+        assert [(entry.id, entry.seq) for entry in write.entries] == [("e1", 1), ("e2", 2)]
+        assert (write.drop_thread, write.trim_before) == (None, 1)
+        assert write.outcome == Saved(7, HEAD)
+
+    def test_standalone_thread(self) -> None:
+        """The same for a thread that nobody owns (rule 14)."""
+        write = written(restore(LOG, "e1", "e2", space=Space.THREADS), LOG_TOMBSTONE)
+
+        assert write.record == replace(LOG, change_id="new")
+        assert write.outcome == Saved(3, LOG_HEAD)
+
+    def test_resend(self) -> None:
+        """A change that is stored is not stored again (rule 3)."""
+        change = restore(STORED, "e1", "e2", expected_rev=0)
+
+        assert plan(change, replace(STORED, change_id="new")) == Saved(7, HEAD)
+
+    @pytest.mark.parametrize(("expected", "found"), [(0, 9), (7, 9)])
+    def test_other_revision_conflicts(self, expected: int, found: int) -> None:
+        """It compares revisions as every change does (rule 2)."""
+        change = restore(replace(STORED, thread=None), expected_rev=expected)
+
+        assert plan(change, replace(STORED, rev=9)) == Conflict("a", expected, found)
+
+    def test_next_part(self) -> None:
+        """Entries that go on from the stored ones are added to them (rule 14)."""
+        longer = replace(STORED, thread=replace(HEAD, rev=5, start=2, last="e4"))
+
+        write = written(restore(longer, "e3", "e4", expected_rev=7), STORED)
+
+        assert [entry.seq for entry in write.entries] == [3, 4]
+        assert (write.drop_thread, write.trim_before) == (None, 2)
+
+    def test_no_new_entries(self) -> None:
+        """The rest of a record may be replaced under the same thread (rule 14)."""
+        write = written(restore(replace(STORED, rev=2)), STORED)
+
+        assert (write.record.rev, write.entries, write.drop_thread) == (2, (), None)
+
+    @pytest.mark.parametrize(
+        ("head", "ids", "stored"),
+        [
+            (replace(HEAD, rev=5, last="e4"), ("e4",), STORED),
+            (HEAD, ("e1", "e2"), STORED),
+            (replace(HEAD, rev=2, last="e1"), (), STORED),
+            (replace(HEAD, start=0, rev=4, last="e3"), ("e3",), STORED),
+            (replace(HEAD, last="another"), (), STORED),
+            (HEAD, ("e2",), None),
+            (replace(HEAD, id="a#2"), ("e2",), STORED),
+        ],
+        ids=["gap", "overlap", "shorter", "older start", "other newest", "no begin", "new thread"],
+    )
+    def test_entries_must_join(
+        self, head: ThreadHead, ids: tuple[str, ...], stored: Record | None
+    ) -> None:
+        """What would leave a gap or replace entries is a conflict (rule 14)."""
+        change = restore(replace(STORED, thread=head), *ids)
+
+        assert plan(change, stored) == Conflict("a", None, 7 if stored else 0)
+
+    @pytest.mark.parametrize("thread", [None, replace(HEAD, id="a#2")])
+    def test_another_thread_replaces_it(self, thread: ThreadHead | None) -> None:
+        """The old one is to be removed (rule 6, rule 14)."""
+        ids = ("e1", "e2") if thread else ()
+
+        write = written(restore(replace(STORED, thread=thread), *ids), STORED)
+
+        assert write.drop_thread == "a#1"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"key": "b"},
+            {"space": Space.THREADS},
+            {"put": Put(data="1")},
+            {"delete": True},
+            {"thread": ThreadWrite(id="a#1")},
+            {"restore": Restoration(record=TOMBSTONE)},
+            {"restore": Restoration(record=replace(STORED, data=None))},
+            {"restore": Restoration(record=replace(STORED, thread=replace(HEAD, id="b#1")))},
+            {"restore": Restoration(record=STORED, entries=entries("e2"))},
+            {"restore": Restoration(record=STORED, entries=(replace(*entries("e1"), seq=2),))},
+            {"restore": Restoration(record=replace(STORED, thread=replace(HEAD, start=4)))},
+            {
+                "restore": Restoration(
+                    record=replace(STORED, thread=replace(HEAD, start=3)),
+                    entries=(replace(*entries("e2"), seq=2),),
+                )
+            },
+        ],
+        ids=[
+            "other key",
+            "other space",
+            "put",
+            "delete",
+            "append",
+            "tombstone",
+            "no data",
+            "other's thread",
+            "no seq",
+            "wrong seq",
+            "start behind end",
+            "entry before start",
+        ],
+    )
+    def test_what_is_no_restoration(self, change: dict[str, Any]) -> None:
+        """Another key's, a tombstone's, one of two things at once, entries out of place."""
+        restoration: dict[str, Any] = {"key": "a", "restore": Restoration(record=STORED)}
+
+        assert Change(**restoration)
+        with pytest.raises(ValueError, match="its own record"):
+            Change(**restoration | change)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
     from torpor.storage.testing import StorageContract
 
-RULES = range(1, 14)
+RULES = range(1, 15)
 
 
 @pytest.mark.parametrize("broken", broken_storages(), ids=lambda broken: broken.__name__)

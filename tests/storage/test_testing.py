@@ -117,7 +117,7 @@ def test_every_rule_is_named() -> None:
     }
 
     assert all(inspect.getdoc(test) for test in TESTS.values())
-    assert named == set(range(1, 14))
+    assert named == set(range(1, 15))
 
 
 def test_machine_needs_a_storage() -> None:
