@@ -16,6 +16,7 @@ TorporError
 │   ├── CorruptRecordError            stored bytes that cannot be trusted; left as they are
 │   ├── RecordTooLargeError           larger than the backend takes
 │   ├── OwnedThreadError              the thread belongs to an agent: send that agent a message
+│   ├── IncompleteSnapshotError       the tail of a conversation, saved where the rest is not
 │   ├── MissingThreadError            a checkpoint points at a thread that is gone
 │   └── ThreadMismatchError           a checkpoint and its thread disagree
 ├── AgentError                    one agent, or one call to it
@@ -28,8 +29,14 @@ TorporError
 │   ├── CallCycleError                agents that would wait for each other for ever
 │   ├── BlockingCallError             a blocking call on an event loop's thread
 │   ├── MailboxFullError              too many messages wait for this agent
+│   ├── UnknownKindError              no class of the stored kind is known to this runtime
 │   ├── WorkersExhaustedError         too many handlers block at once
 │   └── TurnCancelledError            the handler was cancelled; its turn was rolled back
+├── QueueError                    an event queue cannot do what it was asked
+│   ├── EventGapError                 events that were to be read next have been removed
+│   ├── InvalidCursorError            not a cursor of this topic (also a ValueError)
+│   └── QueueClosedError              used after close()
+├── NotFoundError                 nothing is stored under this id (also a LookupError)
 ├── RuntimeStoppedError           the runtime takes no new calls
 └── StopError                     stop() could not save or stop everything
 
@@ -58,13 +65,18 @@ __all__ = [
     "ConflictError",
     "CorruptRecordError",
     "DuplicateKindError",
+    "IncompleteSnapshotError",
     "InvalidArgumentsError",
+    "InvalidCursorError",
     "InvalidKeyError",
     "InvalidStateError",
     "MailboxFullError",
     "MissingDriverError",
     "MissingThreadError",
+    "NotFoundError",
     "OwnedThreadError",
+    "QueueClosedError",
+    "QueueError",
     "RecordTooLargeError",
     "RuntimeStoppedError",
     "SaveError",
@@ -78,6 +90,7 @@ __all__ = [
     "ThreadMismatchError",
     "TorporError",
     "TurnCancelledError",
+    "UnknownKindError",
     "UnknownMethodError",
     "UnserializableError",
     "WorkersExhaustedError",
@@ -204,6 +217,13 @@ class OwnedThreadError(_KeyedStorageError):
     """The thread is an agent's own; only that agent's turns write it. Send it a message."""
 
 
+class IncompleteSnapshotError(_KeyedStorageError):
+    """A conversation loaded in part was saved where the messages before that part are not.
+
+    Save it under the thread id that it was loaded from, or load it whole. Nothing was written.
+    """
+
+
 class MissingThreadError(_KeyedStorageError):
     """Damage: a checkpoint points at a thread that has no entries. Restore from a backup."""
 
@@ -282,6 +302,13 @@ class MailboxFullError(AgentError):
     outcome: CallOutcome = "not_run"
 
 
+class UnknownKindError(AgentError):
+    """No class of this kind, or no way to this target, is known to the runtime: name the class.
+
+    ``Runtime(agents=[…])`` names the classes that may be woken. What waits goes on waiting.
+    """
+
+
 class WorkersExhaustedError(AgentError):
     """``max_workers`` handlers block at once. Raise the limit or use async handlers."""
 
@@ -292,6 +319,41 @@ class TurnCancelledError(AgentError):
     """An async handler was cancelled, by itself or by ``stop()``; its turn was rolled back."""
 
     outcome: CallOutcome = "not_applied"
+
+
+class QueueError(TorporError):
+    """Base of what an event queue raises, beside what its storage does."""
+
+
+class EventGapError(QueueError):
+    """``missed`` events that a reader of ``topic`` was to read next have been removed.
+
+    They were older than its retention allows. Make good for them if need be, and go on behind
+    the cursor ``resume``: ``subscription.seek(error.resume)``, ``queue.recover(topic, …)``.
+    """
+
+    def __init__(self, topic: str, *, missed: int, resume: str) -> None:
+        super().__init__(f"{topic!r}: {missed} events are gone; go on behind {resume!r}")
+        self.topic = topic
+        self.missed = missed
+        self.resume = resume
+
+
+class InvalidCursorError(QueueError, ValueError):
+    """Text that is no cursor, or the cursor of an event that the topic does not have yet."""
+
+
+class QueueClosedError(QueueError):
+    """The event queue was used after ``close()``."""
+
+
+class NotFoundError(TorporError, LookupError):
+    """There is no ``what`` (an image, a session, a message, a snapshot, …) with the id ``id``."""
+
+    def __init__(self, what: str, id: str) -> None:  # noqa: A002 - what its users call it
+        super().__init__(f"{what} not found: {id}")
+        self.what = what
+        self.id = id
 
 
 class RuntimeStoppedError(TorporError):

@@ -1,0 +1,24 @@
+"""The same tests on a storage in memory, in a file and on a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.places.fixtures import all_places, empty_place
+from torpor.storage import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torpor.storage import Storage
+
+__all__ = ["all_places", "empty_place", "storage"]
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> Iterator[Storage]:
+    """Return an empty storage of each kind in turn."""
+    with open_storage(empty_place(request.param)) as storage:
+        yield storage
