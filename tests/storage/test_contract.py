@@ -5,54 +5,33 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from contextlib import closing
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.storage.sql_kit import MARIADB, POSTGRESQL, damage_entry, damage_record
-from torpor.storage import open_storage
-from torpor.storage.file import FileStorage
+from tests.places.contract import PlaceContract
+from tests.places.sql import MARIADB, POSTGRESQL
+from tests.storage.sql_kit import damage_entry, damage_record
 from torpor.storage.records import Space
 from torpor.storage.sql import SQLStorage
-from torpor.storage.sqlite import SQLiteStorage
-from torpor.storage.testing import StorageContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from torpor.storage import Storage
 
 
-class TestMemory(StorageContract):
+class TestMemory(PlaceContract):
     """In memory: the place is the instance itself, and nobody else reaches it."""
 
+    backend = "memory"
     second_instance = False
     second_process = False
     damageable = False
     severable = False
 
-    @pytest.fixture
-    def storage(self, memory: Storage) -> Storage:
-        """Return a storage in memory."""
-        return memory
 
-
-class TestSQLite(StorageContract):
+class TestSQLite(PlaceContract):
     """In a SQLite file."""
 
-    path: Path
-
-    @pytest.fixture
-    def storage(self, sqlite: Storage, sqlite_path: Path) -> Storage:
-        """Return a storage in a SQLite file."""
-        self.path = sqlite_path
-        return sqlite
-
-    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
-        """Open the same file."""
-        return partial(SQLiteStorage, self.path)
+    backend = "sqlite"
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
         """Add a space to a checkpoint's data or a digit to a thread's revision."""
@@ -77,25 +56,21 @@ class TestSQLite(StorageContract):
             self._execute(f"DROP TABLE {table}")
 
     def _execute(self, statement: str, *parameters: object) -> None:
-        with closing(sqlite3.connect(self.path)) as connection, connection:
+        path = self.url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(statement, parameters)
 
 
-class TestFile(StorageContract):
+class TestFile(PlaceContract):
     """In a folder of files, one for each record: a batch takes steps for each."""
 
+    backend = "file"
     few_steps = False
-    path: Path
 
-    @pytest.fixture
-    def storage(self, file: Storage, file_path: Path) -> Storage:
-        """Return a storage in a folder of files."""
-        self.path = file_path
-        return file
-
-    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
-        """Open the same folder."""
-        return partial(FileStorage, self.path)
+    @property
+    def path(self) -> Path:
+        """Where the folder is."""
+        return Path(self.url.removeprefix("file:///"))
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
         """Change a digit of the revision."""
@@ -121,15 +96,10 @@ class TestFile(StorageContract):
         self.path.rename(self.path.with_name("elsewhere"))
 
 
-class SQLContract(StorageContract):
+class SQLContract(PlaceContract):
     """In a SQL database. What a batch costs there is statements, which ``test_sql`` counts."""
 
     few_steps = False
-    url: str
-
-    def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
-        """Open the same tables."""
-        return partial(open_storage, self.url)
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:
         """Change what only a checksum tells."""
@@ -143,11 +113,7 @@ class SQLContract(StorageContract):
 class TestPostgreSQL(SQLContract):
     """In PostgreSQL."""
 
-    @pytest.fixture
-    def storage(self, postgresql: Storage, postgresql_url: str) -> Storage:
-        """Return a storage in PostgreSQL."""
-        self.url = postgresql_url
-        return postgresql
+    backend = "postgresql"
 
     def sever(self, storage: Storage) -> None:  # noqa: ARG002
         """Remove the tables."""
@@ -157,11 +123,7 @@ class TestPostgreSQL(SQLContract):
 class TestMariaDB(SQLContract):
     """In MariaDB."""
 
-    @pytest.fixture
-    def storage(self, mariadb: Storage, mariadb_url: str) -> Storage:
-        """Return a storage in MariaDB."""
-        self.url = mariadb_url
-        return mariadb
+    backend = "mariadb"
 
     def sever(self, storage: Storage) -> None:  # noqa: ARG002
         """Remove the tables."""
@@ -171,11 +133,7 @@ class TestMariaDB(SQLContract):
 class TestSQLiteThroughSQLAlchemy(SQLContract):
     """In a SQLite file, by way of SQLAlchemy."""
 
-    @pytest.fixture
-    def storage(self, sqlalchemy_sqlite: Storage, sqlalchemy_sqlite_url: str) -> Storage:
-        """Return a storage in a SQLite file."""
-        self.url = sqlalchemy_sqlite_url
-        return sqlalchemy_sqlite
+    backend = "sqlalchemy-sqlite"
 
     def sever(self, storage: Storage) -> None:
         """Remove the tables."""

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import create_engine, inspect
 
+from tests.places.sql import MARIADB, POSTGRESQL
 from torpor.storage import migrations
 from torpor.storage.errors import ConfigurationError
 from torpor.storage.sql import SQLStorage
@@ -21,26 +22,22 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from tests.storage.sql_kit import Server
-
 
 @pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
 def engine(
-    request: pytest.FixtureRequest, sql_servers: dict[str, Server], tmp_path: Path
+    request: pytest.FixtureRequest, empty_place: Callable[[str], str], tmp_path: Path
 ) -> Engine:
     """Return an engine for each database in turn."""
     if request.param == "sqlite":
         return create_engine(f"sqlite:///{tmp_path}/app.db")
-    server = sql_servers[request.param]
-    server.require()
-    server.empty()
-    return server.admin
+    empty_place(request.param)
+    return {"postgresql": POSTGRESQL, "mariadb": MARIADB}[request.param].admin
 
 
 @pytest.fixture
-def schema(engine: Engine, sql_servers: dict[str, Server]) -> str | None:
+def schema(engine: Engine) -> str | None:
     """Return the schema of these tests, which other prefixes share."""
-    for server in sql_servers.values():
+    for server in (POSTGRESQL, MARIADB):
         if server.admin is engine:
             return server.schema
     return None

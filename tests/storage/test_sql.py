@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, text
 
-from tests.storage.sql_kit import MARIADB, POSTGRESQL, Server, number_connections
+from tests.places.sql import MARIADB, POSTGRESQL, SQLServer
+from tests.storage.sql_kit import number_connections
 from torpor.storage import Change, Conflict, Put, Rejected, Saved, open_storage
 from torpor.storage.errors import (
     ConfigurationError,
@@ -51,7 +52,7 @@ def _statements(storage: SQLStorage, work: Callable[[], object]) -> list[str]:
 # -- whose engine ---------------------------------------------------------------------------------
 
 
-def test_engine_of_the_user_stays_open(sql_server: Server) -> None:
+def test_engine_of_the_user_stays_open(sql_server: SQLServer) -> None:
     """Whoever made the engine closes it, and its own settings are as they were (DESIGN 4)."""
     engine = sqlalchemy.create_engine(sql_server.admin.url, isolation_level="SERIALIZABLE")
     pool: Any = engine.pool
@@ -66,7 +67,7 @@ def test_engine_of_the_user_stays_open(sql_server: Server) -> None:
     engine.dispose()
 
 
-def test_own_engine_is_closed(sql_server: Server) -> None:
+def test_own_engine_is_closed(sql_server: SQLServer) -> None:
     """What the storage opened it closes, and events of the engine tell of statements."""
     with SQLStorage.from_url(sql_server.url) as storage:
         assert _statements(storage, lambda: storage.get_checkpoint("agent"))
@@ -78,7 +79,7 @@ def test_own_engine_is_closed(sql_server: Server) -> None:
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
 )
-def test_forked_child(sql_server: Server) -> None:
+def test_forked_child(sql_server: SQLServer) -> None:
     """It has connections of its own, and neither process disturbs the other (rule 13)."""
     with open_storage(sql_server.url) as storage:
         storage.put_checkpoint("agent", "parent")
@@ -96,7 +97,7 @@ def test_forked_child(sql_server: Server) -> None:
 # -- URLs and options -----------------------------------------------------------------------------
 
 
-def test_options_in_url(sql_server: Server) -> None:
+def test_options_in_url(sql_server: SQLServer) -> None:
     """Options count in the URL and beside it; what is not an option is the driver's."""
     with open_storage(f"{sql_server.url}&timeout=2&connect_timeout=7", timeout=1.5) as storage:
         assert isinstance(storage, SQLStorage)
@@ -132,15 +133,15 @@ def test_bad_url_is_told_without_its_secrets(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_unknown_option_is_refused(sql_server: Server) -> None:
+def test_unknown_option_is_refused(sql_server: SQLServer) -> None:
     """A misspelt option is not ignored."""
     with pytest.raises(ConfigurationError, match="colour"):
         open_storage(sql_server.url, colour="red")
 
 
-def test_repr_has_no_secrets(postgresql_url: str) -> None:
+def test_repr_has_no_secrets(empty_place: Callable[[str], str]) -> None:
     """A storage can be logged: no password, no query, which may hold one too."""
-    url = f"{postgresql_url.replace('@', ':secret@')}&passfile=secret"
+    url = f"{empty_place('postgresql').replace('@', ':secret@')}&passfile=secret"
     with open_storage(url) as storage:
         assert "secret" not in repr(storage)
         assert repr(storage).startswith("<SQLStorage ")
@@ -150,7 +151,7 @@ def test_repr_has_no_secrets(postgresql_url: str) -> None:
 # -- what is stored -------------------------------------------------------------------------------
 
 
-def test_state_is_stored_byte_for_byte(sql_server: Server) -> None:
+def test_state_is_stored_byte_for_byte(sql_server: SQLServer) -> None:
     """Order, spaces, equal names, escapes and digits of a document stay as they were (rule 10)."""
     with open_storage(sql_server.url) as storage:
         storage.commit([Change(key="agent", put=Put(data=AWKWARD))])
@@ -166,7 +167,7 @@ QUERIES = {
 }
 
 
-def test_state_can_be_queried(sql_server: Server) -> None:
+def test_state_can_be_queried(sql_server: SQLServer) -> None:
     """The documented way to look into state finds it (rule 10)."""
     with open_storage(sql_server.url) as storage:
         storage.commit([put("é one", {"count": 1}), put("é two", {"count": 2})])
@@ -177,7 +178,7 @@ def test_state_can_be_queried(sql_server: Server) -> None:
 
 
 @pytest.mark.parametrize("data", ["", "{", "nul \0", '"\ud800"', "'single'"])
-def test_what_is_no_json_is_rejected_alone(sql_server: Server, data: str) -> None:
+def test_what_is_no_json_is_rejected_alone(sql_server: SQLServer, data: str) -> None:
     """Its neighbours are saved, and the storage goes on (rule 2)."""
     bad = Change(key="bad", put=Put(data=data))
     with open_storage(sql_server.url) as storage:
@@ -216,10 +217,10 @@ def test_document_larger_than_a_packet(mariadb: Storage) -> None:
     assert checkpoint(mariadb, "agent").rev == 1
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "mariadb", "sqlalchemy_sqlite"])
-def test_times_are_exact(backend: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("url", ["postgresql", "mariadb", "sqlalchemy-sqlite"], indirect=True)
+def test_times_are_exact(url: str) -> None:
     """Every finite moment comes back to the last bit, in records and in listings (rule 12)."""
-    storage: Storage = request.getfixturevalue(backend)
+    storage = open_storage(url)
     finite = st.floats(allow_nan=False, allow_infinity=False)
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -244,9 +245,9 @@ def _due(storage: Storage, before: float) -> list[float]:
     return [due.wake_at for due in storage.list_due(before)]
 
 
-def test_mariadb_that_would_cut_values_off(mariadb_url: str) -> None:
+def test_mariadb_that_would_cut_values_off(empty_place: Callable[[str], str]) -> None:
     """An engine whose sessions store something else than they are given is refused."""
-    assert mariadb_url
+    assert empty_place("mariadb")
     engine = sqlalchemy.create_engine(
         MARIADB.admin.url, connect_args={"init_command": "SET sql_mode = ''"}
     )
@@ -278,14 +279,8 @@ def _anew(change: Change) -> Change:
 # -- other drivers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
-def test_statements_of_any_database(
-    backend: str, sql_servers: dict[str, Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statements_of_any_database(sql_server: SQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is sent to a database without statements of its own works there too."""
-    sql_server = sql_servers[backend]
-    sql_server.require()
-    sql_server.empty()
 
     def plain(tables: Tables, *_: object) -> Statements:
         return Statements(tables)
@@ -310,7 +305,7 @@ def test_statements_of_any_database(
 
 @pytest.mark.parametrize("make", [put, append])
 def test_first_write_is_a_conflict(
-    make: Callable[..., Change], sql_server: Server, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Change], sql_server: SQLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that found nothing the second conflicts; its neighbour is saved (rule 2, rule 13)."""
     with (
@@ -336,7 +331,7 @@ def test_first_write_is_a_conflict(
         assert isinstance(neighbour, Saved)
 
 
-def test_connection_lost_while_committing(sql_server: Server) -> None:
+def test_connection_lost_while_committing(sql_server: SQLServer) -> None:
     """Nobody knows whether it was saved, so nobody sends it again but the caller (rule 3)."""
     with SQLStorage.from_url(sql_server.url) as storage:
         storage.engine.dispose()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from tests.storage.sql_kit import Server
+    from tests.places.sql import SQLServer
 
 pymysql: Any = importlib.import_module("pymysql")  # which has no types
 
@@ -76,7 +76,7 @@ def test_server_that_never_answers(scheme: str) -> None:
         open_storage(f"{scheme}://user@127.0.0.1:{mute.getsockname()[1]}/test", timeout=2.0)
 
 
-def test_unknown_user(sql_server: Server) -> None:
+def test_unknown_user(sql_server: SQLServer) -> None:
     """A wrong user is to be corrected, not retried; the password is not told."""
     url = sql_server.admin.url.set(username="nobody_of_torpor", password="secret")  # noqa: S106
     with pytest.raises(ConfigurationError, match="user or password is wrong") as caught:
@@ -86,7 +86,7 @@ def test_unknown_user(sql_server: Server) -> None:
     assert "secret" not in repr(caught.value.__cause__)
 
 
-def test_missing_database(sql_server: Server) -> None:
+def test_missing_database(sql_server: SQLServer) -> None:
     """So is a database that there is not."""
     with pytest.raises(ConfigurationError, match="no such database"):
         SQLStorage(sql_server.admin.url.set(database="no_database_of_torpor"))
@@ -113,7 +113,7 @@ def test_missing_driver(
 # -- while it is used -----------------------------------------------------------------------------
 
 
-def test_locked_record(sql_server: Server) -> None:
+def test_locked_record(sql_server: SQLServer) -> None:
     """A lock that is not let go of ends the wait, not the storage (rule 8)."""
     with open_storage(sql_server.url, timeout=1.0) as storage:
         storage.put_checkpoint("agent", 1)
@@ -130,7 +130,7 @@ def test_locked_record(sql_server: Server) -> None:
 SLEEP = {"PostgreSQL": "SELECT pg_sleep(0.3)", "MariaDB": "SELECT sleep(0.3)"}
 
 
-def test_operation_of_many_slow_statements(sql_server: Server) -> None:
+def test_operation_of_many_slow_statements(sql_server: SQLServer) -> None:
     """The timeout is an operation's, however many statements that takes (rule 8)."""
 
     def dawdle(connection: Connection) -> None:
@@ -143,7 +143,7 @@ def test_operation_of_many_slow_statements(sql_server: Server) -> None:
         assert storage.get_checkpoint("agent") is None
 
 
-def test_exhausted_pool(sql_server: Server) -> None:
+def test_exhausted_pool(sql_server: SQLServer) -> None:
     """Who gets no connection in time is told so (rule 8)."""
     with (
         open_storage(sql_server.url, timeout=0.5, pool_size=1) as storage,
@@ -156,10 +156,11 @@ def test_exhausted_pool(sql_server: Server) -> None:
             storage.get_checkpoint("agent")
 
 
-def test_read_only_database(postgresql_url: str) -> None:
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_read_only_database(url: str) -> None:
     """It may be a server that is about to lead: told as such, and retried by whoever waits."""
     options = {"options": "-c default_transaction_read_only=on"}
-    with open_storage(postgresql_url, connect_args=options) as storage:
+    with open_storage(url, connect_args=options) as storage:
         assert storage.get_checkpoint("agent") is None
         with pytest.raises(StorageUnavailableError, match="only be read"):
             storage.commit([put("agent", 1)])
@@ -188,7 +189,7 @@ def test_locked_file(sqlalchemy_sqlite_url: str, sqlite_path: Path) -> None:
         assert storage.put_checkpoint("agent", 1) == 1
 
 
-def test_connection_that_died_while_idle(sql_server: Server) -> None:
+def test_connection_that_died_while_idle(sql_server: SQLServer) -> None:
     """Whoever comes next does not notice that the server hung up (rule 8)."""
     with SQLStorage.from_url(sql_server.url) as storage:
         storage.engine.dispose()
@@ -246,7 +247,7 @@ class _Wire:
             each.close()
 
 
-def test_server_that_stops_answering(sql_server: Server) -> None:
+def test_server_that_stops_answering(sql_server: SQLServer) -> None:
     """A server that vanishes in the middle costs the timeout; then it goes on (rule 8)."""
     url = sql_server.admin.url
     assert url.host is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.places.registry import SHARED
 from tests.storage.sql_kit import number_connections
 from tests.storage.sql_programs import Tally, count_until_killed, hammer
 from torpor import Runtime
@@ -16,20 +17,16 @@ from torpor.storage.sql import SQLStorage
 from torpor.storage.testing.kit import PATIENCE
 
 if TYPE_CHECKING:
-    from tests.storage.sql_kit import Server
+    from tests.places.sql import SQLServer
 
 _spawn = multiprocessing.get_context("spawn")
 
 KEYS = [f"tally {number}" for number in range(5)]
 
 
-@pytest.mark.parametrize(
-    "fixture", ["postgresql_url", "mariadb_url", "sqlalchemy_sqlite_url", "sqlite_path"]
-)
-def test_same_program_on_each_database(fixture: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("url", SHARED, indirect=True)
+def test_same_program_on_each_database(url: str) -> None:
     """Agents count, hibernate, and go on in another runtime, whatever the URL names."""
-    place = request.getfixturevalue(fixture)
-    url = place if isinstance(place, str) else f"sqlite:///{place}"
     for first in (1, 3):
         with Runtime(url, always_thaw=True) as runtime:
             tally = runtime.get(Tally, "é one")
@@ -40,7 +37,7 @@ def test_same_program_on_each_database(fixture: str, request: pytest.FixtureRequ
             assert runtime.get(Tally, "É one").ask(Tally.history) == []
 
 
-def test_two_processes_on_the_same_agents(sql_server: Server) -> None:
+def test_two_processes_on_the_same_agents(sql_server: SQLServer) -> None:
     """They conflict, and both are told what really happened: the sums are right (rule 13)."""
     begin = _spawn.Barrier(2)
     told: list[Any] = []
@@ -66,7 +63,7 @@ def test_two_processes_on_the_same_agents(sql_server: Server) -> None:
             assert runtime.get(Tally, key).ask(Tally.history) == list(range(1, 41))
 
 
-def test_killed_processes_lose_nothing_acknowledged(sql_server: Server) -> None:
+def test_killed_processes_lose_nothing_acknowledged(sql_server: SQLServer) -> None:
     """Whenever a process is killed, every acknowledged turn is there once (rule 1, rule 3)."""
     chance = random.Random(20130101)
     counted = dict.fromkeys(KEYS, 0)
@@ -103,7 +100,7 @@ def _killed_after(seconds: float, url: str) -> list[tuple[str, int]]:
     return told
 
 
-def test_hung_up_connections_cost_nothing(sql_server: Server) -> None:
+def test_hung_up_connections_cost_nothing(sql_server: SQLServer) -> None:
     """The server closes every connection, again and again: agents go on (rule 3, rule 8)."""
     acknowledged = dict.fromkeys(KEYS, 0)
     with SQLStorage.from_url(sql_server.url) as storage, Runtime(storage) as runtime:

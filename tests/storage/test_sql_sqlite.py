@@ -20,13 +20,14 @@ from torpor.storage.testing.kit import PATIENCE, owned, payloads, put, together
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torpor.storage import Storage
 
-
-def test_sqlite_file_is_the_same_both_ways(sqlalchemy_sqlite: Storage, sqlite_path: Path) -> None:
+def test_sqlite_file_is_the_same_both_ways(sqlalchemy_sqlite_url: str, sqlite_path: Path) -> None:
     """What one of the two backends for SQLite writes, the other one reads and goes on with."""
-    sqlalchemy_sqlite.commit([owned("agent", "agent#1", 1, wake_at=1.5), put("gone", 1)])
-    with SQLiteStorage(sqlite_path) as sqlite:
+    with (
+        open_storage(sqlalchemy_sqlite_url) as sqlalchemy_sqlite,
+        SQLiteStorage(sqlite_path) as sqlite,
+    ):
+        sqlalchemy_sqlite.commit([owned("agent", "agent#1", 1, wake_at=1.5), put("gone", 1)])
         assert sqlite.read(["agent"]) == sqlalchemy_sqlite.read(["agent"])
         sqlite.commit([owned("agent", "agent#1", 2, expected_rev=1, wake_at=2.5)])
         sqlite.delete_checkpoint("gone", expected_rev=1)

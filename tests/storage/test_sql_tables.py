@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import inspect
 
-from tests.storage.sql_kit import POSTGRESQL, Server
+from tests.places.sql import POSTGRESQL, SQLServer
 from torpor.storage.errors import (
     ConfigurationError,
     SchemaVersionError,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def new_schema(sql_server: Server) -> Iterator[str]:
+def new_schema(sql_server: SQLServer) -> Iterator[str]:
     """Return the name of a schema that there is not; it is dropped afterwards."""
     name = f"{sql_server.schema}_more"
     yield name
@@ -28,7 +28,7 @@ def new_schema(sql_server: Server) -> Iterator[str]:
     sql_server.run(f"DROP SCHEMA IF EXISTS {name} {cascade}")
 
 
-def test_tables_are_created_once(sql_server: Server, new_schema: str) -> None:
+def test_tables_are_created_once(sql_server: SQLServer, new_schema: str) -> None:
     """Many that open an empty place at once all succeed (rule 13)."""
 
     def opened() -> int:
@@ -39,20 +39,20 @@ def test_tables_are_created_once(sql_server: Server, new_schema: str) -> None:
     assert sql_server.count(f"SELECT count(*) FROM {new_schema}.torpor_schema") == 1  # noqa: S608
 
 
-def test_missing_tables_are_told(sql_server: Server, new_schema: str) -> None:
+def test_missing_tables_are_told(sql_server: SQLServer, new_schema: str) -> None:
     """Without ``create`` a place without tables is refused, with what to do."""
     with pytest.raises(ConfigurationError, match=r"torpor\.storage\.migrations"):
         SQLStorage(sql_server.address, schema=new_schema, create=False)
 
 
-def test_missing_schema_is_not_made_by_reading(sql_server: Server, new_schema: str) -> None:
+def test_missing_schema_is_not_made_by_reading(sql_server: SQLServer, new_schema: str) -> None:
     """Whoever is refused changes nothing."""
     with pytest.raises(ConfigurationError):
         SQLStorage(sql_server.address, schema=new_schema, create=False)
     assert not inspect(sql_server.admin).has_schema(new_schema)
 
 
-def test_newer_tables_are_refused(sql_server: Server, new_schema: str) -> None:
+def test_newer_tables_are_refused(sql_server: SQLServer, new_schema: str) -> None:
     """Tables that a newer version made are left alone."""
     SQLStorage(sql_server.address, schema=new_schema).close()
     sql_server.run(f"UPDATE {new_schema}.torpor_schema SET version = 9")  # noqa: S608
@@ -63,7 +63,7 @@ def test_newer_tables_are_refused(sql_server: Server, new_schema: str) -> None:
     assert (caught.value.found, caught.value.supported) == (9, 1)
 
 
-def test_interrupted_creation_goes_on(sql_server: Server, new_schema: str) -> None:
+def test_interrupted_creation_goes_on(sql_server: SQLServer, new_schema: str) -> None:
     """Who was killed between two tables leaves a place that the next one completes (rule 1)."""
     SQLStorage(sql_server.address, schema=new_schema).close()
     sql_server.run(
@@ -76,7 +76,7 @@ def test_interrupted_creation_goes_on(sql_server: Server, new_schema: str) -> No
     assert sql_server.count(f"SELECT version FROM {new_schema}.torpor_schema") == 1  # noqa: S608
 
 
-def test_tables_of_others_are_left_alone(sql_server: Server, new_schema: str) -> None:
+def test_tables_of_others_are_left_alone(sql_server: SQLServer, new_schema: str) -> None:
     """A table that has one of our names but is not ours is an error, not a place to write."""
     sql_server.run(f"CREATE SCHEMA {new_schema}", f"CREATE TABLE {new_schema}.app_threads (id INT)")
 
@@ -84,7 +84,7 @@ def test_tables_of_others_are_left_alone(sql_server: Server, new_schema: str) ->
         SQLStorage(sql_server.address, schema=new_schema, table_prefix="app_")
 
 
-def test_prefixes_are_apart(sql_server: Server) -> None:
+def test_prefixes_are_apart(sql_server: SQLServer) -> None:
     """Equal keys under two prefixes know nothing of each other (CP-8)."""
     with (
         SQLStorage(sql_server.address, schema=sql_server.schema) as one,

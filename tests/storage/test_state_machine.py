@@ -10,45 +10,32 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from hypothesis import settings
 
-from tests.storage.sql_kit import MARIADB, POSTGRESQL
+from tests.places.registry import PLACES
 from torpor.storage import open_storage
-from torpor.storage.file import FileStorage
-from torpor.storage.memory import MemoryStorage
-from torpor.storage.sqlite import SQLiteStorage
 from torpor.storage.testing import StorageStateMachine
 
 if TYPE_CHECKING:
     import unittest
 
-    from tests.storage.sql_kit import Server
     from torpor.storage import Storage
 
 
-class MemoryMachine(StorageStateMachine):
-    """The machine on storage in memory."""
+class PlaceMachine(StorageStateMachine):
+    """The machine on the place of a backend."""
+
+    backend: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    """How it is opened: a local one forgets nothing here, for no machine is switched off."""
 
     def make_storage(self) -> Storage:
-        """Return a storage in memory."""
-        return MemoryStorage()
-
-
-class DurableMachine(StorageStateMachine):
-    """The machine on a storage with a place that can be opened again."""
-
-    can_reopen = True
-
-    def open_place(self, folder: Path) -> Storage:
-        """Return a storage that has its place in ``folder``."""
-        raise NotImplementedError
-
-    def make_storage(self) -> Storage:
-        """Return a storage in a new folder."""
+        """Return a storage on an empty place."""
         self.folder = Path(tempfile.mkdtemp(prefix="torpor-machine-"))
-        return self.open_place(self.folder)
+        self.url = PLACES[self.backend].empty(self.folder)
+        return open_storage(self.url, **self.options)
 
     def reopen(self, storage: Storage) -> Storage:  # noqa: ARG002 - there is one place
         """Open the place again."""
-        return self.open_place(self.folder)
+        return open_storage(self.url, **self.options)
 
     def teardown(self) -> None:
         """Remove the folder."""
@@ -56,74 +43,37 @@ class DurableMachine(StorageStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class SQLiteMachine(DurableMachine):
-    """The machine on SQLite, which forgets nothing here: no machine is switched off."""
+def _test_of(
+    backend: str, *, share: float = 0.1, ordered: bool = True, **options: Any
+) -> type[unittest.TestCase]:
+    """Return the tests of a backend.
 
-    def open_place(self, folder: Path) -> Storage:
-        """Return a storage in a file."""
-        return SQLiteStorage(folder / "store.db", synchronous="off")
-
-
-class FileMachine(DurableMachine):
-    """The machine on files, which forget nothing here: no machine is switched off."""
-
-    def open_place(self, folder: Path) -> Storage:
-        """Return a storage in a folder."""
-        return FileStorage(folder / "store", fsync=False)
-
-
-class ServerMachine(StorageStateMachine):
-    """The machine on a server, which is asked less: it takes a round trip to answer."""
-
-    can_reopen = True
-    server: ClassVar[Server]
-
-    def make_storage(self) -> Storage:
-        """Return a storage in an empty schema."""
-        return open_storage(self.server.empty())
-
-    def reopen(self, storage: Storage) -> Storage:  # noqa: ARG002 - there is one place
-        """Open the schema again."""
-        return open_storage(self.server.url)
-
-
-class PostgreSQLMachine(ServerMachine):
-    """The machine on PostgreSQL."""
-
-    server = POSTGRESQL
-
-
-class MariaDBMachine(ServerMachine):
-    """The machine on MariaDB."""
-
-    server = MARIADB
-
-
-class SQLAlchemyMachine(DurableMachine):
-    """The machine on SQLite by way of SQLAlchemy."""
-
-    def open_place(self, folder: Path) -> Storage:
-        """Return a storage in a file."""
-        return open_storage(f"sqlite+sqlalchemy:///{folder}/store.db")
-
-
-TestMemory = MemoryMachine.TestCase
-TestSQLite = SQLiteMachine.TestCase
-TestFile = FileMachine.TestCase
-
-
-def _test_of(machine: type[StorageStateMachine], fixture: str) -> type[unittest.TestCase]:
-    """Return the tests of a machine that needs ``fixture``, a tenth of the usual ones."""
+    Args:
+        backend: Its name in ``PLACES``.
+        share: How much of the usual search it gets: little if each step is a round trip.
+        ordered: Whether its listings are in order.
+        options: How it is opened.
+    """
+    attributes = {
+        "backend": backend,
+        "options": options,
+        "can_reopen": PLACES[backend].shared,
+        "ordered_listing": ordered,
+    }
+    machine: Any = type("Machine", (PlaceMachine,), attributes)
     case: type[Any] = machine.TestCase
     usual = settings()
     case.settings = settings(
-        max_examples=max(1, usual.max_examples // 10),
-        stateful_step_count=usual.stateful_step_count // 2,
+        max_examples=max(1, round(usual.max_examples * share)),
+        stateful_step_count=usual.stateful_step_count // (1 if share == 1 else 2),
     )
-    pytest.mark.usefixtures(fixture)(case)
+    pytest.mark.usefixtures("all_places")(case)
     return case
 
 
-TestPostgreSQL = _test_of(PostgreSQLMachine, "postgresql_url")
-TestMariaDB = _test_of(MariaDBMachine, "mariadb_url")
-TestSQLiteThroughSQLAlchemy = _test_of(SQLAlchemyMachine, "sqlalchemy_sqlite_url")
+TestMemory = _test_of("memory", share=1)
+TestSQLite = _test_of("sqlite", share=1, synchronous="off")
+TestFile = _test_of("file", share=1, fsync=False)
+TestSQLiteThroughSQLAlchemy = _test_of("sqlalchemy-sqlite")
+TestPostgreSQL = _test_of("postgresql")
+TestMariaDB = _test_of("mariadb")

@@ -1,0 +1,1 @@
+"""Where each backend keeps what a test stores."""

@@ -1,0 +1,26 @@
+"""Which backends there are to be tested, each with its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.places.local import FilePlace, MemoryPlace
+from tests.places.sql import MARIADB, POSTGRESQL
+
+if TYPE_CHECKING:
+    from tests.places.base import Place
+
+__all__ = ["PLACES", "SHARED"]
+
+PLACES: dict[str, Place] = {
+    "memory": MemoryPlace(),
+    "file": FilePlace("file"),
+    "sqlite": FilePlace("sqlite"),
+    "sqlalchemy-sqlite": FilePlace("sqlite+sqlalchemy"),
+    "postgresql": POSTGRESQL,
+    "mariadb": MARIADB,
+}
+"""By the name of their backend."""
+
+SHARED = [name for name, place in PLACES.items() if place.shared]
+"""Those that outlive the process that writes, and that others reach."""

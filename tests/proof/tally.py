@@ -1,0 +1,23 @@
+"""The agent that the proofs are about."""
+
+from __future__ import annotations
+
+from torpor import Agent
+
+__all__ = ["Tally"]
+
+
+class Tally(Agent, kind="tally"):
+    """Counts, and keeps each number in its thread."""
+
+    count: int = 0
+
+    def add(self) -> int:
+        """Count one."""
+        self.count += 1
+        self.thread.append("added", self.count)
+        return self.count
+
+    def history(self) -> list[int]:
+        """Return every number that was kept."""
+        return [entry.payload for entry in self.thread.entries()]

@@ -1,0 +1,85 @@
+"""A server that is stopped and started again under load."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.proof.tally import Tally
+from tests.servers.registry import SERVERS
+from torpor import Runtime
+from torpor.storage.testing.kit import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+KEYS = [f"tally {number}" for number in range(4)]
+STOPS = [(name, stop) for name, server in SERVERS.items() for stop in server.stops]
+
+
+class Load:
+    """A thread for each key that counts its tally, for as long as it is told what was saved."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.acknowledged = dict.fromkeys(KEYS, 0)
+        self._runtime = runtime
+        self._moved = threading.Condition()
+        self._enough = threading.Event()
+        self._errors: list[BaseException] = []
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Count, until the block is left."""
+        threads = [threading.Thread(target=self._count, args=(key,), daemon=True) for key in KEYS]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._enough.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+        assert self._errors == []
+
+    def await_progress(self) -> None:
+        """Wait until each agent has counted again, more than once: one may have been under way."""
+        with self._moved:
+            goals = {key: number + 3 for key, number in self.acknowledged.items()}
+            assert self._moved.wait_for(lambda: self._errors or self._reached(goals), PATIENCE)
+
+    def _reached(self, goals: dict[str, int]) -> bool:
+        return all(self.acknowledged[key] >= goal for key, goal in goals.items())
+
+    def _count(self, key: str) -> None:
+        tally = self._runtime.get(Tally, key)
+        try:
+            while not self._enough.is_set():
+                number = tally.ask(Tally.add)
+                assert number == self.acknowledged[key] + 1
+                with self._moved:
+                    self.acknowledged[key] = number
+                    self._moved.notify()
+        except BaseException as error:  # noqa: BLE001 - told on the test's thread
+            with self._moved:
+                self._errors.append(error)
+                self._moved.notify()
+
+
+@pytest.mark.parametrize(("name", "stop"), STOPS)
+def test_restarted_server(name: str, stop: str) -> None:
+    """Agents go on once it is back, and nothing acknowledged is missing (rule 3, rule 8)."""
+    with closing(SERVERS[name]()) as server:
+        with Runtime(server.url) as runtime:
+            load = Load(runtime)
+            with load.running():
+                load.await_progress()
+                server.stop(stop)
+                server.start()
+                load.await_progress()
+
+        with Runtime(server.url) as runtime:
+            for key, number in load.acknowledged.items():
+                assert runtime.get(Tally, key).ask(Tally.history) == list(range(1, number + 1))

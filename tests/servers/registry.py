@@ -1,0 +1,19 @@
+"""Which servers a test may start, stop and crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.servers.mariadb import PrivateMariaDB
+from tests.servers.postgresql import PrivatePostgreSQL
+
+if TYPE_CHECKING:
+    from tests.servers.base import PrivateServer
+
+__all__ = ["SERVERS"]
+
+SERVERS: dict[str, type[PrivateServer]] = {
+    "postgresql": PrivatePostgreSQL,
+    "mariadb": PrivateMariaDB,
+}
+"""By the name of their backend."""
