@@ -1,9 +1,10 @@
 # Every target works in a fresh clone: it makes the environment it needs in $(VENV).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full bench lint format types mypy pyright layers links wheel-check clean
+.PHONY: help demo test test-full bench chaos lint format types mypy pyright layers links wheel-check clean
 
 VENV ?= .venv
+MINUTES ?= 30
 LINKS := build/typecheck
 
 # The first of these that is new enough; name another with `make PYTHON=/path/to/python …`.
@@ -28,6 +29,9 @@ test-full: $(call installed,test) ## All tests, the slow ones too, with a longer
 
 bench: $(call installed,bench) ## Torpor beside its peers, as ratios; CASE=name runs one
 	$(BIN)/python -m tests.benchmarks $(CASE) $(ARGS)
+
+chaos: $(call installed,test) ## Kills, zombies, full disks, restarts, checked from outside; MINUTES=30
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
 
 lint: $(call installed,lint) ## Style
 	$(BIN)/ruff check

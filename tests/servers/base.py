@@ -74,15 +74,20 @@ class PrivateServer(ABC):
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(), cwd=self.folder, stdout=log, stderr=log, user=self._user
-            )
+        self.launch()
+        assert self._process is not None
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.folder, stdout=log, stderr=log, user=self._user
+            )
 
     @property
     def _log(self) -> Path:
