@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from types import TracebackType
 
+    from torpor.storage.notifier import Notifier
+
 __all__ = ["Backend"]
 
 
@@ -180,6 +182,13 @@ class Backend(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def notifier(self) -> Notifier | None:
+        """Return what tells other processes of news at once; None: this storage can't.
+
+        Connects when it is first used; whoever calls this closes it.
+        """
+        return None
 
     # -- for the operations -------------------------------------------------------------------
 

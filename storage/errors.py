@@ -14,6 +14,7 @@ TorporError
 │   │   └── StorageFullError              no space left to write to
 │   ├── StorageClosedError            used after close()
 │   ├── CorruptRecordError            stored bytes that cannot be trusted; left as they are
+│   ├── CorruptExportError            an export that was changed or cut off, or is none
 │   ├── RecordTooLargeError           larger than the backend takes
 │   ├── OwnedThreadError              the thread belongs to an agent: send that agent a message
 │   ├── IncompleteSnapshotError       the tail of a conversation, saved where the rest is not
@@ -63,6 +64,7 @@ __all__ = [
     "CallTimeoutError",
     "ConfigurationError",
     "ConflictError",
+    "CorruptExportError",
     "CorruptRecordError",
     "DuplicateKindError",
     "IncompleteSnapshotError",
@@ -202,6 +204,18 @@ class _KeyedStorageError(StorageError):
 
 class CorruptRecordError(_KeyedStorageError):
     """Stored bytes fail their checksum or cannot be decoded. They are left as they are."""
+
+
+class CorruptExportError(StorageError):
+    """A line of an export (``line``, from 1) is damaged, missing, or not such a line.
+
+    What stood before it has been imported; import a sound copy, which goes on from there.
+    """
+
+    def __init__(self, line: int, detail: str) -> None:
+        super().__init__(f"line {line}: {detail}")
+        self.line = line
+        self.detail = detail
 
 
 class RecordTooLargeError(_KeyedStorageError):

@@ -1,0 +1,126 @@
+"""Tells the subscriptions of one process what is new in their topics.
+
+What is published here reaches them at once. What other processes publish is noticed by one
+thread, which the storage's notifier wakes where it has one, and which looks every so often
+anyway: a notification may be lost, the events are in the storage.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from torpor.queue.topic import topic_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from torpor.queue.event import Event
+    from torpor.queue.subscription import Subscription
+    from torpor.queue.topic import TopicStore
+    from torpor.storage.notifier import Notifier
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("torpor")
+
+
+class Hub:
+    """The subscriptions of one process, and the thread that watches their topics."""
+
+    def __init__(
+        self,
+        store: TopicStore,
+        *,
+        poll_interval: float,
+        tidy: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._poll_interval = poll_interval
+        self._tidy = tidy
+        self._lock = threading.Lock()
+        self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._notifier: Notifier | None = store.storage.notifier()
+        self._failing = False
+
+    def add(self, subscription: Subscription) -> None:
+        """Tell ``subscription`` what is new from now on."""
+        topic = subscription.topic
+        with self._lock:
+            self._subscriptions[topic] = (*self._subscriptions.get(topic, ()), subscription)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, name="torpor-queue", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, subscription: Subscription) -> None:
+        """Tell it no more."""
+        topic = subscription.topic
+        with self._lock:
+            others = tuple(s for s in self._subscriptions.get(topic, ()) if s is not subscription)
+            if others:
+                self._subscriptions[topic] = others
+            else:
+                self._subscriptions.pop(topic, None)
+
+    def published(self, topic: str, events: Sequence[Event]) -> None:
+        """Deliver what was published here, and tell other processes of it."""
+        for subscription in self._subscriptions.get(topic, ()):
+            subscription.offer(events)
+        if self._notifier is not None:
+            try:
+                self._notifier.notify([topic_key(topic)])
+            except Exception:
+                logger.warning("subscribers elsewhere hear late of %r", topic, exc_info=True)
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """All subscriptions of this process."""
+        with self._lock:
+            return [s for several in self._subscriptions.values() for s in several]
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        if self._notifier is not None:
+            self._notifier.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self._poll_interval + self._store.storage.timeout)
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            try:
+                heard = self._hear()
+                if self._closed.is_set():
+                    return
+                self._look(heard)
+                self._tidy()
+                self._failing = False
+            except Exception:
+                if self._closed.is_set():
+                    return
+                if not self._failing:
+                    logger.warning("the event queue cannot look for new events", exc_info=True)
+                self._failing = True
+                self._closed.wait(self._poll_interval)
+
+    def _hear(self) -> Collection[str]:
+        """Wait; return the keys of topics that have something new, none if that is not known."""
+        if self._notifier is not None:
+            return self._notifier.wait(self._poll_interval)
+        self._closed.wait(self._poll_interval)
+        return ()
+
+    def _look(self, heard: Collection[str]) -> None:
+        topics = [
+            name for name in list(self._subscriptions) if not heard or topic_key(name) in heard
+        ]
+        if not topics:
+            return
+        for topic in self._store.read_all(topics):
+            for subscription in self._subscriptions.get(topic.name, ()):
+                subscription.announce(topic.stop)
