@@ -14,6 +14,7 @@ TorporError
 │   │   └── StorageFullError              no space left to write to
 │   ├── StorageClosedError            used after close()
 │   ├── CorruptRecordError            stored bytes that cannot be trusted; left as they are
+│   ├── DecryptionError               encrypted with another key, changed, moved, or not readable
 │   ├── CorruptExportError            an export that was changed or cut off, or is none
 │   ├── RecordTooLargeError           larger than the backend takes
 │   ├── OwnedThreadError              the thread belongs to an agent: send that agent a message
@@ -32,7 +33,15 @@ TorporError
 │   ├── MailboxFullError              too many messages wait for this agent
 │   ├── UnknownKindError              no class of the stored kind is known to this runtime
 │   ├── WorkersExhaustedError         too many handlers block at once
-│   └── TurnCancelledError            the handler was cancelled; its turn was rolled back
+│   ├── TurnCancelledError            the handler was cancelled; its turn was rolled back
+│   └── ConversationError             a conversation cannot do that, or not now
+│       ├── ConversationBusyError         it answers another message, or waits for a human
+│       ├── ModelFailedError              the model gave no answer; the message is kept
+│       ├── ApprovalNotDurableError       a tool needs approval where approvals could be lost
+│       ├── UnknownToolError              the conversation has no such tool
+│       ├── UnknownInterruptError         nothing with this call id waits for a human
+│       ├── AlreadyDecidedError           a human has decided otherwise
+│       └── InterruptExpiredError         nobody decided in time
 ├── QueueError                    an event queue cannot do what it was asked
 │   ├── EventGapError                 events that were to be read next have been removed
 │   ├── InvalidCursorError            not a cursor of this topic (also a ValueError)
@@ -58,16 +67,22 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentDefinitionError",
     "AgentError",
+    "AlreadyDecidedError",
+    "ApprovalNotDurableError",
     "BlockingCallError",
     "CallCycleError",
     "CallOutcome",
     "CallTimeoutError",
     "ConfigurationError",
     "ConflictError",
+    "ConversationBusyError",
+    "ConversationError",
     "CorruptExportError",
     "CorruptRecordError",
+    "DecryptionError",
     "DuplicateKindError",
     "IncompleteSnapshotError",
+    "InterruptExpiredError",
     "InvalidArgumentsError",
     "InvalidCursorError",
     "InvalidKeyError",
@@ -75,6 +90,7 @@ __all__ = [
     "MailboxFullError",
     "MissingDriverError",
     "MissingThreadError",
+    "ModelFailedError",
     "NotFoundError",
     "OwnedThreadError",
     "QueueClosedError",
@@ -92,8 +108,10 @@ __all__ = [
     "ThreadMismatchError",
     "TorporError",
     "TurnCancelledError",
+    "UnknownInterruptError",
     "UnknownKindError",
     "UnknownMethodError",
+    "UnknownToolError",
     "UnserializableError",
     "WorkersExhaustedError",
 ]
@@ -204,6 +222,13 @@ class _KeyedStorageError(StorageError):
 
 class CorruptRecordError(_KeyedStorageError):
     """Stored bytes fail their checksum or cannot be decoded. They are left as they are."""
+
+
+class DecryptionError(_KeyedStorageError):
+    """A document that this storage's codec cannot read, or must not: it is left as it is.
+
+    The message says whether a key is missing, wrong, or no codec was given. Never names a secret.
+    """
 
 
 class CorruptExportError(StorageError):
@@ -368,6 +393,73 @@ class NotFoundError(TorporError, LookupError):
         super().__init__(f"{what} not found: {id}")
         self.what = what
         self.id = id
+
+
+class ConversationError(AgentError):
+    """Base of what a conversation refuses. Nothing of the call was kept."""
+
+
+class ConversationBusyError(ConversationError):
+    """It answers an earlier message, or waits for humans to decide about ``call_ids`` first."""
+
+    def __init__(self, agent: str, call_ids: Sequence[str]) -> None:
+        waits = f"a human has to decide first about {', '.join(call_ids)}" if call_ids else ""
+        super().__init__(agent, waits or "it is answering another message")
+        self.call_ids = tuple(call_ids)
+
+
+class ModelFailedError(ConversationError):
+    """The model gave no answer. The user's message is kept: ``retry``, or say something else."""
+
+
+class ApprovalNotDurableError(ConversationError):
+    """``tools`` need approval, or run at most once, and that could be forgotten here.
+
+    They don't run without a durable storage and ``durability="turn"``. In tests on memory set
+    ``approvals_may_be_lost`` in the class.
+    """
+
+    def __init__(self, agent: str, tools: Sequence[str]) -> None:
+        detail = "needs a durable storage and durability='turn'"
+        super().__init__(agent, f"{', '.join(tools)}: {detail}")
+        self.tools = tuple(tools)
+
+
+class UnknownToolError(ConversationError):
+    """The conversation has no tool called ``tool``. The interrupt still waits."""
+
+    def __init__(self, agent: str, tool: str) -> None:
+        super().__init__(agent, f"Tool '{tool}' not found")
+        self.tool = tool
+
+
+class _InterruptError(ConversationError):
+    def __init__(self, agent: str, call_id: str, detail: str) -> None:
+        super().__init__(agent, f"{call_id}: {detail}")
+        self.call_id = call_id
+
+
+class UnknownInterruptError(_InterruptError):
+    """No tool call ``call_id`` waits for this; it may have been decided long ago."""
+
+    def __init__(self, agent: str, call_id: str) -> None:
+        super().__init__(agent, call_id, "no such interrupt is pending")
+
+
+class AlreadyDecidedError(_InterruptError):
+    """The interrupt ``call_id`` was decided otherwise: ``action``, by ``by``."""
+
+    def __init__(self, agent: str, call_id: str, *, action: str, by: str | None) -> None:
+        super().__init__(agent, call_id, f"already decided: {action} by {by}")
+        self.action = action
+        self.by = by
+
+
+class InterruptExpiredError(_InterruptError):
+    """The interrupt ``call_id`` was not decided in time; its tool was not run."""
+
+    def __init__(self, agent: str, call_id: str) -> None:
+        super().__init__(agent, call_id, "it has expired")
 
 
 class RuntimeStoppedError(TorporError):

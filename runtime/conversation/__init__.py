@@ -1,8 +1,44 @@
-"""Conversations: a checkpointer for loops of your own."""
+"""Conversations: agents with a model and tools, approvals, and a checkpointer without agents."""
 
 from __future__ import annotations
 
+from torpor.conversation.agent import ConversationAgent
 from torpor.conversation.checkpointer import Checkpointer, SnapshotInfo
+from torpor.conversation.client import Conversation
+from torpor.conversation.events import (
+    ConversationAnswered,
+    ConversationFailed,
+    InterruptDecided,
+    InterruptRaised,
+    OutcomeUnknown,
+)
+from torpor.conversation.inbox import Waiting, pending_interrupts
+from torpor.conversation.messages import Message, Model, ToolCall
 from torpor.conversation.snapshot import AgentSnapshot, Todo
+from torpor.conversation.state import Decision, Interrupt, Progress
+from torpor.conversation.tools import ApprovalPolicy, Tool, tool
 
-__all__ = ["AgentSnapshot", "Checkpointer", "SnapshotInfo", "Todo"]
+__all__ = [
+    "AgentSnapshot",
+    "ApprovalPolicy",
+    "Checkpointer",
+    "Conversation",
+    "ConversationAgent",
+    "ConversationAnswered",
+    "ConversationFailed",
+    "Decision",
+    "Interrupt",
+    "InterruptDecided",
+    "InterruptRaised",
+    "Message",
+    "Model",
+    "OutcomeUnknown",
+    "Progress",
+    "SnapshotInfo",
+    "Todo",
+    "Tool",
+    "ToolCall",
+    "Waiting",
+    "pending_interrupts",
+    "tool",
+]
