@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from torpor.queue.topic import topic_key
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Hub"]
 
 logger = logging.getLogger("torpor")
+
+T = TypeVar("T")
 
 
 class Hub:
@@ -44,7 +47,7 @@ class Hub:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._notifier: Notifier | None = store.storage.notifier()
-        self._failing = False
+        self._failing: str | None = None
 
     def add(self, subscription: Subscription) -> None:
         """Tell ``subscription`` what is new from now on."""
@@ -93,20 +96,25 @@ class Hub:
 
     def _watch(self) -> None:
         while not self._closed.is_set():
-            try:
-                heard = self._hear()
-                if self._closed.is_set():
-                    return
-                self._look(heard)
-                self._tidy()
-                self._failing = False
-            except Exception:
-                if self._closed.is_set():
-                    return
-                if not self._failing:
-                    logger.warning("the event queue cannot look for new events", exc_info=True)
-                self._failing = True
-                self._closed.wait(self._poll_interval)
+            heard = self._try(self._hear, "hear of")
+            if self._closed.is_set():
+                return
+            self._try(partial(self._look, heard or ()), "look for")
+            self._tidy()
+
+    def _try(self, work: Callable[[], T], what: str) -> T | None:
+        """Do ``work``; log the first of several failures, and pause."""
+        try:
+            result = work()
+        except Exception:
+            if self._failing is None and not self._closed.is_set():
+                logger.warning("the event queue cannot %s new events", what, exc_info=True)
+                self._failing = what
+            self._closed.wait(self._poll_interval)
+            return None
+        if self._failing == what:
+            self._failing = None
+        return result
 
     def _hear(self) -> Collection[str]:
         """Wait; return the keys of topics that have something new, none if that is not known."""

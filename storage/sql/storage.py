@@ -18,6 +18,7 @@ from torpor.storage.sql.drivers import make_engine
 from torpor.storage.sql.engine import Database
 from torpor.storage.sql.errors import UnstorableError
 from torpor.storage.sql.mysql import MySQLStatements
+from torpor.storage.sql.notify import PostgreSQLNotifier, channel_of
 from torpor.storage.sql.postgresql import PsycopgStatements
 from torpor.storage.sql.provision import file_of, open_file, open_tables
 from torpor.storage.sql.schema import default_prefix, make_tables
@@ -122,6 +123,7 @@ class SQLStorage(Storage):
             raise ConfigurationError(msg)
         prefix = default_prefix(dialect) if table_prefix is None else table_prefix
         tables = make_tables(dialect, schema=schema, prefix=prefix)
+        self._entries = tables.entries
         self._statements = _statements(engine, tables)
         try:
             if dialect == "sqlite" and not prefix:
@@ -253,6 +255,24 @@ class SQLStorage(Storage):
             last = rows[-1][0]
         return records
 
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        return self._database.read(
+            partial(
+                self._statements.list_keys,
+                space=space,
+                after=after or "",
+                limit=limit,
+                tombstones=tombstones,
+            )
+        )
+
+    def _list_thread_ids(self, after: str | None, limit: int) -> Sequence[str]:
+        return self._database.read(
+            lambda connection: self._statements.list_thread_ids(connection, after or "", limit)
+        )
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         rows = self._database.read(
             lambda connection: self._statements.list_due(connection, before, limit)
@@ -271,6 +291,12 @@ class SQLStorage(Storage):
             if len(changes) == 1:
                 return [Rejected(_refusal(changes[0].key, error))]
         return [outcome for change in changes for outcome in self._commit([change])]
+
+    def notifier(self) -> PostgreSQLNotifier | None:
+        """Return LISTEN and NOTIFY of PostgreSQL; None on other databases and drivers."""
+        if not isinstance(self._statements, PsycopgStatements):
+            return None
+        return PostgreSQLNotifier(self._database, channel_of(self._entries, self.engine))
 
     def _vacuum(self, before: float) -> int:
         return self._database.write(
