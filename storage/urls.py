@@ -21,6 +21,11 @@ _BACKENDS = {
     "postgresql": ("torpor.storage.sql", "SQLStorage", "postgres"),
     "mysql": ("torpor.storage.sql", "SQLStorage", "mysql"),
     "mariadb": ("torpor.storage.sql", "SQLStorage", "mysql"),
+    "redis": ("torpor.storage.redis", "RedisStorage", "redis"),
+    "rediss": ("torpor.storage.redis", "RedisStorage", "redis"),
+    "unix": ("torpor.storage.redis", "RedisStorage", "redis"),
+    "valkey": ("torpor.storage.redis", "RedisStorage", "redis"),
+    "valkeys": ("torpor.storage.redis", "RedisStorage", "redis"),
 }
 
 
@@ -29,7 +34,8 @@ def open_storage(url: str, **options: Any) -> Storage:
 
     ``memory:``, ``file:///dir``, ``sqlite:///path`` (three slashes: relative to the current
     folder, four: absolute), ``postgresql://user@host/database``, ``mysql://…``, ``mariadb://…``,
-    ``sqlite+sqlalchemy:///path``. ``options`` are keyword arguments of the backend's class. Raises
+    ``sqlite+sqlalchemy:///path``, ``redis://host/0``, ``rediss://…``, ``unix:///path/of/redis``,
+    ``valkey://…``. ``options`` are keyword arguments of the backend's class. Raises
     ``ConfigurationError`` for a URL that no backend knows, ``MissingDriverError`` if the
     backend's package is not installed, and ``StorageError`` if it cannot be opened.
     """

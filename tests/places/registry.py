@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.places.local import FilePlace, MemoryPlace
+from tests.places.redis import REDIS
 from tests.places.sql import MARIADB, POSTGRESQL
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ PLACES: dict[str, Place] = {
     "sqlalchemy-sqlite": FilePlace("sqlite+sqlalchemy"),
     "postgresql": POSTGRESQL,
     "mariadb": MARIADB,
+    "redis": REDIS,
 }
 """By the name of their backend."""
 

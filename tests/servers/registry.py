@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.servers.mariadb import PrivateMariaDB
 from tests.servers.postgresql import PrivatePostgreSQL
+from tests.servers.redis import PrivateRedis
 
 if TYPE_CHECKING:
     from tests.servers.base import PrivateServer
@@ -15,5 +16,6 @@ __all__ = ["SERVERS"]
 SERVERS: dict[str, type[PrivateServer]] = {
     "postgresql": PrivatePostgreSQL,
     "mariadb": PrivateMariaDB,
+    "redis": PrivateRedis,
 }
 """By the name of their backend."""

@@ -11,6 +11,7 @@ from tests.places.fixtures import all_places, empty_place, url
 from tests.places.sql import MARIADB, POSTGRESQL
 from torpor.storage import open_storage
 from torpor.storage.file import FileStorage
+from torpor.storage.redis import RedisStorage
 from torpor.storage.sqlite import SQLiteStorage
 
 if TYPE_CHECKING:
@@ -73,3 +74,16 @@ def sql_server(request: pytest.FixtureRequest, empty_place: Callable[[str], str]
     """Return each SQL server in turn, with an empty store."""
     empty_place(request.param)
     return {"postgresql": POSTGRESQL, "mariadb": MARIADB}[request.param]
+
+
+@pytest.fixture
+def redis_url(empty_place: Callable[[str], str]) -> str:
+    """Return the URL of an empty store in Redis."""
+    return empty_place("redis")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisStorage]:
+    """Return a storage in Redis."""
+    with RedisStorage.from_url(redis_url) as storage:
+        yield storage

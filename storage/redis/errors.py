@@ -1,0 +1,87 @@
+"""What the errors of Redis mean, in one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from redis import exceptions as driver
+
+from torpor.storage.errors import (
+    ConfigurationError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from torpor.storage.errors import TorporError
+
+__all__ = ["DRIVER_ERRORS", "is_wrong_type", "translate"]
+
+DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException)
+
+
+class _Meaning(NamedTuple):
+    error: type[StorageError]
+    what: str
+    permanent: bool = False
+    """When a storage is opened, it is a matter of configuration."""
+
+
+_LOST = _Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
+_BUSY = _Meaning(StorageUnavailableError, "every connection of the pool was in use all the time")
+_SLOW = _Meaning(StorageUnavailableError, "the server did not answer in time")
+_NOT_NOW = _Meaning(StorageUnavailableError, "the server cannot do it now")
+_READ_ONLY = _Meaning(StorageUnavailableError, "the server is a replica, which can only be read")
+_FULL = _Meaning(StorageFullError, "the server has reached its maxmemory")
+_REFUSED = _Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
+_FOREIGN = _Meaning(StorageError, "another program has a key of this prefix", permanent=True)
+_UNKNOWN = _Meaning(StorageError, "the server could not do it", permanent=True)
+
+# The first that fits; a subclass stands before its base.
+_BY_CLASS: tuple[tuple[type[Exception], _Meaning], ...] = (
+    (driver.AuthenticationError, _REFUSED),
+    (driver.AuthorizationError, _REFUSED),
+    (driver.NoPermissionError, _REFUSED),
+    (driver.AuthenticationWrongNumberOfArgsError, _REFUSED),
+    (driver.MaxConnectionsError, _BUSY),
+    (driver.BusyLoadingError, _NOT_NOW),
+    (driver.ClusterDownError, _NOT_NOW),
+    (driver.TryAgainError, _NOT_NOW),
+    (driver.ReadOnlyError, _READ_ONLY),
+    (driver.OutOfMemoryError, _FULL),
+    (driver.TimeoutError, _SLOW),
+    (driver.ConnectionError, _LOST),
+    (driver.RedisClusterException, _LOST),
+)
+# What redis-py has no class for begins with the code that the server gave it.
+_BY_CODE = {
+    "BUSY": _NOT_NOW,
+    "MISCONF": _NOT_NOW,  # it cannot write its disk
+    "NOREPLICAS": _NOT_NOW,
+    "WRONGTYPE": _FOREIGN,
+}
+
+
+def translate(error: Exception, place: str, *, opening: bool = False) -> TorporError:
+    """Return Torpor's error for what redis-py raised, or got as an answer, at ``place``."""
+    meaning = _meaning_of(error)
+    kind = ConfigurationError if opening and meaning.permanent else meaning.error
+    translated = kind(f"{place}: {meaning.what}: {error}")
+    translated.__cause__ = error
+    return translated
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Tell whether a reply says that a key holds what Torpor does not put there."""
+    return isinstance(reply, driver.ResponseError) and str(reply).startswith("WRONGTYPE")
+
+
+def _meaning_of(error: Exception) -> _Meaning:
+    text = str(error)
+    if text.startswith("No connection available"):  # BlockingConnectionPool's
+        return _BUSY
+    for kind, meaning in _BY_CLASS:
+        if isinstance(error, kind):
+            return meaning
+    return _BY_CODE.get(text.partition(" ")[0], _UNKNOWN)

@@ -1,0 +1,85 @@
+"""Which keys a store has in Redis.
+
+All begin with the store's prefix and, in braces, the partition of their agent. Redis Cluster
+places a key by what stands in braces, so an agent's record, its thread and its lines in the
+indexes are always on one server, and one script changes them all::
+
+    torpor:{1f}:checkpoint:<agent key>   string: the record
+    torpor:{1f}:thread:<thread id>       string: the head record of a standalone thread
+    torpor:{1f}:entries:<thread id>      stream: entry ``seq`` has the id ``<seq>-1``
+    torpor:{1f}:checkpoints              sorted set: the keys of live checkpoints
+    torpor:{1f}:threads                  sorted set: the ids of live standalone threads
+    torpor:{1f}:wake                     sorted set: live records by ``wake_at``
+    torpor:{1f}:deleted                  sorted set: tombstones by ``updated_at``
+    torpor:format                        string: the version of all this
+
+The partition is the CRC-32 of the agent's key modulo 128, in hexadecimal. The last two sets name
+a record ``checkpoint:<agent key>`` or ``thread:<thread id>``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from torpor.storage.records import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PARTITIONS", "Layout"]
+
+PARTITIONS = 128
+
+_NAMES = {Space.CHECKPOINTS: b"checkpoint:", Space.THREADS: b"thread:"}
+_SPACES = {name: space for space, name in _NAMES.items()}
+_LISTINGS = {Space.CHECKPOINTS: b"checkpoints", Space.THREADS: b"threads"}
+
+
+class Layout:
+    """The keys of the store with one prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        start = prefix.encode()
+        self.format = start + b":format"
+        self._tags = [b"%s:{%02x}:" % (start, number) for number in range(PARTITIONS)]
+
+    def record(self, space: Space, key: str) -> bytes:
+        """Return the key of a record."""
+        return self._tag(space, key) + self.member(space, key)
+
+    def entries(self, thread_id: str) -> bytes:
+        """Return the key of a thread's entries."""
+        return self._tag(Space.THREADS, thread_id) + b"entries:" + thread_id.encode()
+
+    def indexes(self, space: Space, key: str) -> tuple[bytes, bytes, bytes]:
+        """Return the keys of a record's listing, of its wake-up times and of its tombstones."""
+        tag = self._tag(space, key)
+        return tag + _LISTINGS[space], tag + b"wake", tag + b"deleted"
+
+    def listings(self, space: Space) -> Sequence[bytes]:
+        """Return the key of each partition's listing."""
+        return [tag + _LISTINGS[space] for tag in self._tags]
+
+    def wakes(self) -> Sequence[bytes]:
+        """Return the key of each partition's wake-up times."""
+        return [tag + b"wake" for tag in self._tags]
+
+    def tombstones(self) -> Sequence[bytes]:
+        """Return the key of each partition's tombstones."""
+        return [tag + b"deleted" for tag in self._tags]
+
+    @staticmethod
+    def member(space: Space, key: str) -> bytes:
+        """Return what a record is called where both spaces are."""
+        return _NAMES[space] + key.encode()
+
+    @staticmethod
+    def place(member: bytes) -> tuple[Space, str]:
+        """Return the space and the key of what ``member`` calls."""
+        name, _, key = member.partition(b":")
+        return _SPACES[name + b":"], key.decode()
+
+    def _tag(self, space: Space, key: str) -> bytes:
+        owner = key.rpartition("#")[0] if space is Space.THREADS else key
+        return self._tags[zlib.crc32((owner or key).encode()) % PARTITIONS]
