@@ -18,6 +18,10 @@ class Tally(Agent, kind="tally"):
         self.thread.append("added", self.count)
         return self.count
 
+    def newest(self, count: int) -> list[int]:
+        """Return the last numbers that were kept, the oldest of them first."""
+        return [entry.payload for entry in self.thread.tail(count)]
+
     def history(self) -> list[int]:
         """Return every number that was kept."""
         return [entry.payload for entry in self.thread.entries()]

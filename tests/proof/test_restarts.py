@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing, contextmanager
+import time
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,20 +13,22 @@ import pytest
 from tests.proof.tally import Tally
 from tests.servers.registry import SERVERS
 from torpor import Runtime
+from torpor.storage.errors import StorageUnavailableError
 from torpor.storage.testing.kit import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
-KEYS = [f"tally {number}" for number in range(4)]
+    from tests.servers.base import PrivateServer
+
 STOPS = [(name, stop) for name, server in SERVERS.items() for stop in server.stops]
 
 
 class Load:
     """A thread for each key that counts its tally, for as long as it is told what was saved."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.acknowledged = dict.fromkeys(KEYS, 0)
+    def __init__(self, runtime: Runtime, keys: Iterable[str]) -> None:
+        self.acknowledged = dict.fromkeys(keys, 0)
         self._runtime = runtime
         self._moved = threading.Condition()
         self._enough = threading.Event()
@@ -33,7 +37,10 @@ class Load:
     @contextmanager
     def running(self) -> Generator[None]:
         """Count, until the block is left."""
-        threads = [threading.Thread(target=self._count, args=(key,), daemon=True) for key in KEYS]
+        threads = [
+            threading.Thread(target=self._count, args=(key,), daemon=True)
+            for key in self.acknowledged
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -68,18 +75,46 @@ class Load:
                 self._moved.notify()
 
 
-@pytest.mark.parametrize(("name", "stop"), STOPS)
-def test_restarted_server(name: str, stop: str) -> None:
-    """Agents go on once it is back, and nothing acknowledged is missing (rule 3, rule 8)."""
-    with closing(SERVERS[name]()) as server:
-        with Runtime(server.url) as runtime:
-            load = Load(runtime)
-            with load.running():
-                load.await_progress()
-                server.stop(stop)
-                server.start()
-                load.await_progress()
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[[str], PrivateServer]]:
+    """Return what gives the server with a name, which is started by the first test of it."""
+    with ExitStack() as servers:
+        yield cache(lambda name: servers.enter_context(closing(SERVERS[name]())))
 
-        with Runtime(server.url) as runtime:
-            for key, number in load.acknowledged.items():
-                assert runtime.get(Tally, key).ask(Tally.history) == list(range(1, number + 1))
+
+@pytest.fixture
+def server(
+    request: pytest.FixtureRequest, started: Callable[[str], PrivateServer]
+) -> PrivateServer:
+    """Return a server that runs, with what the tests before have stored there."""
+    return started(request.param)
+
+
+@pytest.mark.parametrize(("server", "stop"), STOPS, indirect=["server"])
+def test_restarted_server(server: PrivateServer, stop: str) -> None:
+    """Agents go on once it is back, and nothing acknowledged is missing (rule 3, rule 8)."""
+    keys = [f"tally {number} {stop}" for number in range(4)]
+    with Runtime(server.url) as runtime:
+        load = Load(runtime, keys)
+        with load.running():
+            load.await_progress()
+            server.stop(stop)
+            server.start()
+            load.await_progress()
+
+    with Runtime(server.url) as runtime:
+        for key, number in load.acknowledged.items():
+            assert runtime.get(Tally, key).ask(Tally.history) == list(range(1, number + 1))
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_server_that_is_not_there(server: PrivateServer) -> None:
+    """A connection that is refused at the start is one error, within the timeout."""
+    server.stop("in good order")
+    try:
+        begin = time.monotonic()
+        with pytest.raises(StorageUnavailableError, match=str(server.port)):
+            Runtime(server.url)
+        assert time.monotonic() - begin < PATIENCE
+    finally:
+        server.start()

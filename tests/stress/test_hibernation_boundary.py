@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import Field
 
-from tests.stress.processes import PATIENCE
+from tests.processes import PATIENCE
 from torpor import Agent, Hibernated, HibernationReason, Runtime
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.stress.processes import child
+from tests.processes import child
 from torpor import Agent, Runtime
 from torpor.storage import open_storage
 

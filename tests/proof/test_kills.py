@@ -7,63 +7,25 @@ from what it reported; what the store holds is read from outside, by a process t
 from __future__ import annotations
 
 import random
-import threading
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from pydantic import Field
 
-from tests.stress.processes import PATIENCE, child
-from torpor import Agent, Runtime, thaw
+from tests.places.registry import SHARED
+from tests.processes import PATIENCE, child
+from tests.proof.faults import faults_in
+from tests.proof.journal import IN_FLIGHT, JOURNALS, SENDERS, Journal, Note, work_until_killed
+from torpor import thaw
 from torpor.storage import open_storage
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from pathlib import Path
-
-    from torpor import Reply
-
-JOURNALS = 20
-SENDERS = 4
-IN_FLIGHT = 8
-
-
-class Note(NamedTuple):
-    """The message ``number`` of ``sender``."""
-
-    sender: str
-    number: int
-
-    @property
-    def journal(self) -> str:
-        """The key of the journal that it is sent to."""
-        return f"{random.Random(f'{self.sender} {self.number}').randrange(JOURNALS)}"
-
-
-class Journal(Agent):
-    """Keeps every note in its thread; in its state how many, and the last of each sender."""
-
-    count: int = 0
-    last: dict[str, int] = Field(default_factory=dict)
-
-    def keep(self, sender: str, number: int) -> int:
-        """Keep a note; return its place in the thread."""
-        self.count += 1
-        self.last[sender] = number
-        return self.thread.append("note", [sender, number]).seq
-
 
 full_size = pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
 
 
 @pytest.mark.parametrize("kills", [5, full_size])
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
-def test_acknowledged_turns_survive_kills(tmp_path: Path, scheme: str, kills: int) -> None:
+@pytest.mark.parametrize("url", SHARED, indirect=True)
+def test_acknowledged_turns_survive_kills(url: str, kills: int) -> None:
     """After each SIGKILL every reply that came is kept once, in order (cases 8, 27, W-1)."""
-    url = f"{scheme}:///{tmp_path}/store"
-    chance = random.Random(f"{scheme} {kills}")
+    chance = random.Random(kills)
     places: dict[Note, int] = {}
     for life in range(kills):
         senders = [f"life {life} sender {n}" for n in range(SENDERS)]
@@ -77,7 +39,7 @@ def _live_and_die(url: str, senders: list[str], chance: random.Random) -> dict[N
     """Kill a process at a random moment of its work; return where its notes were, as it said."""
     told: dict[Note, int] = {}
     with child(work_until_killed, url, senders) as (process, receiver):
-        for _ in range(chance.randrange(1, 400)):
+        for _ in range(chance.randrange(1, 200)):
             assert receiver.poll(PATIENCE), "the process acknowledged nothing"
             note, place = receiver.recv()
             told[note] = place
@@ -97,6 +59,7 @@ def _check(url: str, places: dict[Note, int]) -> None:
         acknowledged[note.sender] = max(note.number, acknowledged.get(note.sender, -1))
     kept: dict[Note, int] = {}
     with open_storage(url) as storage:
+        assert faults_in(storage) == []
         for key in map(str, range(JOURNALS)):
             journal = thaw(storage, Journal, key)
             if journal is None:
@@ -114,29 +77,3 @@ def _check(url: str, places: dict[Note, int]) -> None:
             assert journal.count == journal.thread.rev == len(journal.thread)
             assert journal.last == last
     assert places.items() <= kept.items()
-
-
-def work_until_killed(url: str, senders: list[str], reports: Connection) -> None:
-    """Send notes from a thread for each sender, for ever; report those that are acknowledged."""
-    one_at_a_time = threading.Lock()
-
-    def send(sender: str) -> None:
-        under_way: deque[tuple[Note, Reply[int]]] = deque()
-        number = 0
-        while True:
-            note = Note(sender, number)
-            reply = runtime.get(Journal, note.journal).submit(Journal.keep, sender, number)
-            under_way.append((note, reply))
-            if len(under_way) == IN_FLIGHT:
-                oldest, reply = under_way.popleft()
-                place = reply.get()
-                with one_at_a_time:
-                    reports.send((oldest, place))
-            number += 1
-
-    with Runtime(url, idle_timeout=0.001, max_live=JOURNALS // 4) as runtime:
-        threads = [threading.Thread(target=send, args=(sender,)) for sender in senders]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
