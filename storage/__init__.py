@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torpor.storage.base import Storage
+from torpor.storage.encoding import Codec
 from torpor.storage.records import (
     Change,
     Checkpoint,
@@ -25,6 +26,7 @@ from torpor.storage.urls import open_storage
 __all__ = [
     "Change",
     "Checkpoint",
+    "Codec",
     "Conflict",
     "Due",
     "Entry",

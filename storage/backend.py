@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from torpor.storage import codec
+from torpor.storage.encoding import MARK, NO_CODEC, is_encoded, is_encoded_value
 from torpor.storage.errors import (
     ConflictError,
+    DecryptionError,
     InvalidKeyError,
     OwnedThreadError,
     RecordTooLargeError,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from torpor.storage.notifier import Notifier
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "readable"]
 
 
 class Backend(ABC):
@@ -55,7 +57,7 @@ class Backend(ABC):
     name: ClassVar[str]
     """Short name of the backend, as in its URL: ``"sqlite"``."""
 
-    durable: ClassVar[bool] = True
+    durable: bool = True
     """Whether what was saved survives the process."""
 
     timeout: float = 5.0
@@ -208,6 +210,8 @@ class Backend(ABC):
         self._require_open()
         limit = MAX_KEY_BYTES + (OWNED_ID_BYTES if space is Space.THREADS else 0)
         [record] = self._read(space, [validate_key(key, limit)])
+        if isinstance(record, Record):
+            record = readable(record)
         if isinstance(record, StorageError):
             raise record
         return None if record is None or record.deleted else record
@@ -230,6 +234,13 @@ class Backend(ABC):
             return error
         if change.space is Space.THREADS and self._owner(change.key) is not None:
             return OwnedThreadError(change.key, "owned by an agent; send that agent a message")
+        if _is_reserved(change):
+            detail = f"{change.key!r}: a document that begins with {MARK!r} is reserved for codecs"
+            return UnserializableError(detail)
+        return self._too_large(change)
+
+    def _too_large(self, change: Change) -> TorporError | None:
+        """Return the error of a change with a document beyond the limit, None if all fit."""
         limit = self.max_document_bytes
         if limit is None:
             return None
@@ -265,6 +276,30 @@ class Backend(ABC):
                 Rejected(refused[change.id]) if change.id in refused else next(outcomes)
                 for change in changes
             ]
+
+
+def _is_reserved(change: Change) -> bool:
+    """Whether ``change`` would store what only a codec may write."""
+    written = change.thread or change.restore
+    record = change.restore.record if change.restore else None
+    head = record.thread if record else None
+    return (
+        is_encoded(change.put.data if change.put else record.data if record else None)
+        or is_encoded_value(change.thread.metadata if change.thread else None)
+        or is_encoded_value(head.metadata if head else None)
+        or (
+            written is not None
+            and any(is_encoded_value(entry.payload) for entry in written.entries)
+        )
+    )
+
+
+def readable(record: Record) -> Record | StorageError:
+    """Return ``record``, or its error if it was written by a codec that this storage has not."""
+    head = record.thread
+    if is_encoded(record.data) or (head is not None and is_encoded_value(head.metadata)):
+        return DecryptionError(record.key, NO_CODEC)
+    return record
 
 
 def _unstorable(change: Change) -> StorageError | None:

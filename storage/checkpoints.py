@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage import codec
-from torpor.storage.backend import Backend
+from torpor.storage.backend import Backend, readable
 from torpor.storage.errors import (
     MissingThreadError,
     StorageError,
@@ -70,7 +70,7 @@ class CheckpointOperations(Backend):
         """
         self._require_open()
         records = [
-            None if isinstance(found, Record) and found.deleted else found
+            found if not isinstance(found, Record) else None if found.deleted else readable(found)
             for found in self._read(Space.CHECKPOINTS, keys)
         ]
         pointers = [

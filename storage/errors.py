@@ -81,6 +81,7 @@ __all__ = [
     "CorruptRecordError",
     "DecryptionError",
     "DuplicateKindError",
+    "EventGapError",
     "IncompleteSnapshotError",
     "InterruptExpiredError",
     "InvalidArgumentsError",

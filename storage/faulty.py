@@ -71,6 +71,7 @@ class FaultyStorage(Storage):
     ) -> None:
         super().__init__()
         self.inner = inner
+        self.durable = inner.durable
         self.timeout = inner.timeout
         self.max_document_bytes = inner.max_document_bytes
         self.calls: Counter[Operation] = Counter()

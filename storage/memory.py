@@ -32,7 +32,7 @@ class MemoryStorage(Storage):
     """
 
     name: ClassVar[str] = "memory"
-    durable: ClassVar[bool] = False
+    durable: bool = False
     timeout: float = 0.0
 
     def __init__(self) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torpor.storage import codec
 from torpor.storage.backend import Backend
+from torpor.storage.encoding import NO_CODEC, is_encoded_value
 from torpor.storage.errors import (
     ConflictError,
     CorruptRecordError,
+    DecryptionError,
     OwnedThreadError,
     UnserializableError,
 )
@@ -179,6 +181,8 @@ class ThreadOperations(Backend):
             first = stop - count if newest else start
             if [entry.seq for entry in entries] != list(range(first, first + count)):
                 raise CorruptRecordError(thread_id, f"entries {start} to {stop - 1} have gaps")
+        if any(is_encoded_value(entry.payload) for entry in entries):
+            raise DecryptionError(thread_id, NO_CODEC)
         return entries
 
     def list_threads(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from torpor.storage.encoded import EncodedStorage
 from torpor.storage.errors import ConfigurationError, MissingDriverError
 
 if TYPE_CHECKING:
     from torpor.storage.base import Storage
+    from torpor.storage.encoding import Codec
 
 __all__ = ["open_storage"]
 
@@ -21,6 +23,9 @@ _BACKENDS = {
     "postgresql": ("torpor.storage.sql", "SQLStorage", "postgres"),
     "mysql": ("torpor.storage.sql", "SQLStorage", "mysql"),
     "mariadb": ("torpor.storage.sql", "SQLStorage", "mysql"),
+    "mongodb": ("torpor.storage.mongodb", "MongoDBStorage", "mongodb"),
+    "mongodb+srv": ("torpor.storage.mongodb", "MongoDBStorage", "mongodb"),
+    "dynamodb": ("torpor.storage.dynamodb", "DynamoDBStorage", "dynamodb"),
     "redis": ("torpor.storage.redis", "RedisStorage", "redis"),
     "rediss": ("torpor.storage.redis", "RedisStorage", "redis"),
     "unix": ("torpor.storage.redis", "RedisStorage", "redis"),
@@ -29,13 +34,14 @@ _BACKENDS = {
 }
 
 
-def open_storage(url: str, **options: Any) -> Storage:
+def open_storage(url: str, *, codec: Codec | None = None, **options: Any) -> Storage:
     """Open the storage at ``url``; whoever calls this closes it.
 
     ``memory:``, ``file:///dir``, ``sqlite:///path`` (three slashes: relative to the current
     folder, four: absolute), ``postgresql://user@host/database``, ``mysql://…``, ``mariadb://…``,
     ``sqlite+sqlalchemy:///path``, ``redis://host/0``, ``rediss://…``, ``unix:///path/of/redis``,
-    ``valkey://…``. ``options`` are keyword arguments of the backend's class. Raises
+    ``valkey://…``, ``dynamodb://table?region=…``. ``codec`` compresses or encrypts what is
+    stored; see ``torpor.storage.encoding``. ``options`` are the class's keyword arguments. Raises
     ``ConfigurationError`` for a URL that no backend knows, ``MissingDriverError`` if the
     backend's package is not installed, and ``StorageError`` if it cannot be opened.
     """
@@ -52,4 +58,4 @@ def open_storage(url: str, **options: Any) -> Storage:
         msg = f"{scheme} storage needs a driver{cure}"
         raise MissingDriverError(msg) from error
     storage: Storage = backend.from_url(url, **options)
-    return storage
+    return storage if codec is None else EncodedStorage(storage, codec, owned=True)
