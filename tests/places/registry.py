@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.places.dynamodb import DYNALITE
 from tests.places.local import FilePlace, MemoryPlace
 from tests.places.redis import REDIS
 from tests.places.sql import MARIADB, POSTGRESQL
@@ -21,6 +22,7 @@ PLACES: dict[str, Place] = {
     "postgresql": POSTGRESQL,
     "mariadb": MARIADB,
     "redis": REDIS,
+    "dynamodb": DYNALITE,
 }
 """By the name of their backend."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.servers.dynamodb import PrivateDynalite
 from tests.servers.mariadb import PrivateMariaDB
 from tests.servers.postgresql import PrivatePostgreSQL
 from tests.servers.redis import PrivateRedis
@@ -17,5 +18,6 @@ SERVERS: dict[str, type[PrivateServer]] = {
     "postgresql": PrivatePostgreSQL,
     "mariadb": PrivateMariaDB,
     "redis": PrivateRedis,
+    "dynamodb": PrivateDynalite,
 }
 """By the name of their backend."""

@@ -1,0 +1,75 @@
+"""Servers that speak DynamoDB's protocol. None of them is DynamoDB, which runs at AWS only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from tests.project import ROOT
+from tests.servers.base import PrivateServer, program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ForgetfulDynalite", "ForgetfulMoto", "PrivateDynalite"]
+
+_NPM = ROOT / "build" / "npm" / "node_modules" / ".bin"
+"""Where ``npm install --prefix build/npm dynalite`` puts it."""
+
+
+class PrivateDynalite(PrivateServer):
+    """Dynalite (npm), which keeps its tables in LevelDB."""
+
+    stops: ClassVar[Mapping[str, signal.Signals]] = {
+        "in good order": signal.SIGTERM,
+        "crash": signal.SIGKILL,
+    }
+    settings: ClassVar[tuple[str, ...]] = ("--path", "data")
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.table("torpor")
+
+    def table(self, name: str) -> str:
+        """Return the URL of a table, which is made when it is opened."""
+        # Any pair does: they sign the requests, and nobody checks it.
+        os.environ.setdefault("AWS_ACCESS_KEY_ID", "anybody")
+        os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "nothing")
+        return f"dynamodb://{name}?region=eu-west-1&endpoint_url={self.endpoint}&create=true"
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """Run it in the foreground."""
+        return [
+            *(program("dynalite", folders=[_NPM]), "--host", "127.0.0.1"),
+            *("--port", str(self.port), "--createTableMs", "0", "--deleteTableMs", "0"),
+            *self.settings,
+        ]
+
+
+class ForgetfulDynalite(PrivateDynalite):
+    """The same in memory, for tests that don't stop it."""
+
+    stops: ClassVar[Mapping[str, signal.Signals]] = {}
+    settings = ()
+
+
+class ForgetfulMoto(ForgetfulDynalite):
+    """Moto (a wheel), another implementation of the protocol, in Python and slow."""
+
+    def command(self) -> list[str]:
+        """Run it in the foreground."""
+        if find_spec("moto") is None or find_spec("flask") is None:
+            pytest.skip("moto[server] is not installed")
+        start = "import sys; from moto.server import main; main(sys.argv[1:])"
+        return [sys.executable, "-c", start, "-H", "127.0.0.1", "-p", str(self.port)]

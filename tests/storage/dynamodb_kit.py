@@ -1,0 +1,79 @@
+"""Looking into a table behind the storage's back, and damaging what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torpor.storage.dynamodb import DynamoDBStorage
+from torpor.storage.dynamodb.items import entry_sort, key_of, place, record_key
+from torpor.storage.records import Space
+
+if TYPE_CHECKING:
+    from torpor.storage import Storage
+    from torpor.storage.dynamodb.items import Item
+
+__all__ = ["all_items", "damage_entry", "damage_record", "drop_table", "record_item", "table_of"]
+
+
+def table_of(storage: Storage) -> tuple[Any, str]:
+    """Return the client of a storage, and the name of its table."""
+    assert isinstance(storage, DynamoDBStorage)
+    return storage.client, storage.table
+
+
+def all_items(storage: Storage) -> list[Item]:
+    """Return everything that is in the table."""
+    client, name = table_of(storage)
+    pages = client.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+    return [item for page in pages for item in page["Items"]]
+
+
+def record_item(storage: Storage, space: Space, key: str) -> Item:
+    """Return the item of a record that must exist."""
+    client, name = table_of(storage)
+    answer = client.get_item(TableName=name, Key=place(record_key(space, key)), ConsistentRead=True)
+    item: Item = answer["Item"]
+    return item
+
+
+def damage_record(storage: Storage, space: Space, key: str) -> None:
+    """Add a space to a checkpoint's data or a digit to a thread's revision."""
+    item = record_item(storage, space, key)
+    name, old, new = {
+        Space.CHECKPOINTS: ("data", '"', '" '),
+        Space.THREADS: ("record", '"rev":1', '"rev":11'),
+    }[space]
+    _change(item[name], old, new)
+    _put(storage, item)
+
+
+def damage_entry(storage: Storage, thread_id: str, seq: int) -> None:
+    """Change a letter of the document, whether it is in the record or beside it."""
+    owner = thread_id.rpartition("#")[0]
+    space, key = (Space.CHECKPOINTS, owner) if owner else (Space.THREADS, thread_id)
+    item = record_item(storage, space, key)
+    for entry in item.get("recent", {"L": ()})["L"]:
+        if entry["M"]["seq"]["N"] == str(seq):
+            _change(entry["M"]["document"], "entry", "Entry")
+            _put(storage, item)
+            return
+    place_ = item["entries"]["S"], entry_sort(seq)
+    [other] = [found for found in all_items(storage) if key_of(found) == place_]
+    _change(other["document"], "entry", "Entry")
+    _put(storage, other)
+
+
+def drop_table(storage: Storage) -> None:
+    """Remove the table."""
+    client, name = table_of(storage)
+    client.delete_table(TableName=name)
+
+
+def _change(attribute: dict[str, str], old: str, new: str) -> None:
+    assert old in attribute["S"]
+    attribute["S"] = attribute["S"].replace(old, new, 1)
+
+
+def _put(storage: Storage, item: Item) -> None:
+    client, name = table_of(storage)
+    client.put_item(TableName=name, Item=item)
