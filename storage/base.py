@@ -38,12 +38,13 @@ proves for every backend:
 from __future__ import annotations
 
 from torpor.storage.checkpoints import CheckpointOperations
+from torpor.storage.inspection import Inspectable
 from torpor.storage.threads import ThreadOperations
 
 __all__ = ["Storage"]
 
 
-class Storage(CheckpointOperations, ThreadOperations):
+class Storage(CheckpointOperations, ThreadOperations, Inspectable):
     """Checkpoints and threads in one place. See the module for the rules.
 
     To write a backend, implement the methods of ``torpor.storage.backend.Backend`` that have a

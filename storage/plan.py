@@ -83,7 +83,9 @@ def _restore(change: Change, restoration: Restoration, current: Record | None) -
     head = record.thread
     owned = current.thread if current else None
     begun = owned if owned is not None and head is not None and owned.id == head.id else None
-    if head is not None and not _goes_on(restoration, head, begun):
+    # A thread that never had an entry has revision 0, and is there all the same.
+    is_there = change.expected_rev == 0 and current is not None
+    if is_there or (head is not None and not _goes_on(restoration, head, begun)):
         return Conflict(change.key, change.expected_rev, current.rev if current else 0)
     return Write(
         record=record,

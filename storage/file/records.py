@@ -62,16 +62,29 @@ class RecordReader:
 
     def listing(self, space: Space, prefix: str, after: str | None) -> Iterator[Record]:
         """Yield live records by key from ``after`` on, in order of code points."""
+        for _, name in self._wanted(space, prefix, after):
+            if record := self.live(space, name):
+                yield record
+
+    def keys(self, space: Space, after: str | None, *, tombstones: bool) -> Iterator[str]:
+        """Yield keys as ``listing`` does, those of corrupt documents too if they can be read."""
+        for key, name in self._wanted(space, "", after):
+            try:
+                record = self.record(space, name)
+            except CorruptRecordError:
+                yield key
+                continue
+            if record is not None and (tombstones or not record.deleted):
+                yield key
+
+    def _wanted(self, space: Space, prefix: str, after: str | None) -> list[tuple[str, str]]:
         self._layout.require_store()
         keys = ((self._key(space, name), name) for name in self._layout.names(space))
-        wanted = sorted(
+        return sorted(
             (key, name)
             for key, name in keys
             if key is not None and key.startswith(prefix) and (after is None or key > after)
         )
-        for _, name in wanted:
-            if record := self.live(space, name):
-                yield record
 
     def _key(self, space: Space, name: str) -> str | None:
         if (key := self._keys.get(name)) is not None:

@@ -136,6 +136,13 @@ class FileStorage(Storage):
         with translated_errors():
             return list(islice(self._records.listing(space, prefix, after), limit))
 
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        with translated_errors():
+            keys = self._records.keys(space, after, tombstones=tombstones)
+            return list(islice(keys, limit))
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         with translated_errors():
             self._layout.require_store()

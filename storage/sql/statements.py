@@ -127,6 +127,22 @@ class Statements:
         )
         return connection.execute(statement).all()
 
+    def list_keys(
+        self, connection: Connection, space: Space, after: str, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        """Return keys greater than ``after``, also of what cannot be decoded."""
+        table = self._tables.records[space]
+        statement = select(table.c.key).where(table.c.key > after)
+        if not tombstones:
+            statement = statement.where(table.c.deleted != 1)
+        return connection.execute(statement.order_by(table.c.key).limit(limit)).scalars().all()
+
+    def list_thread_ids(self, connection: Connection, after: str, limit: int) -> Sequence[str]:
+        """Return ids of threads with entries, greater than ``after``."""
+        thread_id = self._tables.entries.c.thread_id
+        statement = select(thread_id).where(thread_id > after).group_by(thread_id)
+        return connection.execute(statement.order_by(thread_id).limit(limit)).scalars().all()
+
     def list_due(
         self, connection: Connection, before: float, limit: int
     ) -> Sequence[Sequence[Any]]:

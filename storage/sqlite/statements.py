@@ -25,10 +25,12 @@ __all__ = [
     "ENTRY_IDS",
     "FIELD",
     "LIST_DUE",
+    "LIST_THREADS",
     "MAX_ROWS",
     "ROW",
     "SCHEMA",
     "insert_entries",
+    "list_keys",
     "list_records",
     "padded",
     "read_entries",
@@ -174,6 +176,31 @@ def list_records(space: Space) -> str:
             WHERE key >= CAST(? AS TEXT) AND key <= ? AND deleted = 0 ORDER BY key LIMIT ?
         ) AS stored
     """
+
+
+@cache
+def list_keys(space: Space, *, tombstones: bool) -> str:
+    """At most ``?`` keys with ``? <= key``, in order, as JSON. With tombstones by index alone."""
+    live = "" if tombstones else "AND deleted IS NOT 1"
+    return f"""
+        SELECT CAST(json_group_array(CAST(key AS TEXT)) AS BLOB) FROM (
+            SELECT key FROM {space.value} WHERE key >= CAST(? AS TEXT) {live} ORDER BY key LIMIT ?
+        )
+    """
+
+
+# At most ``?`` ids of threads with entries, from ``?`` on, in order, as JSON. One step of the
+# index each, however many entries a thread has.
+LIST_THREADS = """
+    WITH RECURSIVE ids (id) AS (
+        SELECT min(thread_id) FROM entries WHERE thread_id >= CAST(? AS TEXT)
+        UNION ALL
+        SELECT (SELECT min(thread_id) FROM entries WHERE thread_id > ids.id) FROM ids
+        WHERE ids.id IS NOT NULL
+    )
+    SELECT CAST(json_group_array(CAST(id AS TEXT)) AS BLOB)
+    FROM (SELECT id FROM ids WHERE id IS NOT NULL LIMIT ?)
+"""
 
 
 def _due(space: Space) -> str:

@@ -225,6 +225,20 @@ class SQLiteStorage(Storage):
         except CorruptRecordError:
             return self._read_one(space, row[0])
 
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        return self._texts(sql.list_keys(space, tombstones=tombstones), after, limit)
+
+    def _list_thread_ids(self, after: str | None, limit: int) -> Sequence[str]:
+        return self._texts(sql.LIST_THREADS, after, limit)
+
+    def _texts(self, statement: str, after: str | None, limit: int) -> Sequence[str]:
+        begin = "" if after is None else after + "\0"
+        first = begin.encode("utf-8", "surrogateescape")
+        texts: list[str] = json.loads(self._fetch_text(statement, (first, limit)))
+        return texts
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         rows = json.loads(self._fetch_text(sql.LIST_DUE, {"before": before, "limit": limit}))
         return [Due(Space(space), key, float(wake_at)) for space, key, wake_at in rows]

@@ -129,11 +129,18 @@ class RestoreContract(ContractKit):
     def test_what_is_there_conflicts(self, storage: Storage) -> None:
         """With ``expected_rev=0`` nothing is replaced (rule 2, rule 14)."""
         storage.commit([put("agent", "kept"), append("log", "kept")])
+        storage.append_thread("empty", [], metadata={"kept": 1})
         agent = _restore(*_agent(0, 3), expected_rev=0)
         log = _restore(*_log(0, 3), expected_rev=0)
+        empty = _restore(_named_log("empty"), (), expected_rev=0)
 
-        assert storage.commit([agent, log]) == [Conflict("agent", 0, 1), Conflict("log", 0, 1)]
+        assert storage.commit([agent, log, empty]) == [
+            Conflict("agent", 0, 1),
+            Conflict("log", 0, 1),
+            Conflict("empty", 0, 0),
+        ]
 
+        assert head_of(storage, "empty").metadata == {"kept": 1}
         assert checkpoint(storage, "agent").value == "kept"
         assert storage.thread_head("agent#1") is None
         assert payloads(storage.load_thread("log")) == ["kept"]

@@ -280,6 +280,16 @@ class TestRestoration:
 
         assert plan(change, replace(STORED, rev=9)) == Conflict("a", expected, found)
 
+    def test_empty_thread_is_there(self) -> None:
+        """A thread that never had an entry has revision 0, and is not absent (rule 2)."""
+        empty = replace(LOG_HEAD, rev=0, start=0, last=None)
+        record = replace(LOG, rev=0, thread=empty)
+
+        conflict = plan(restore(record, space=Space.THREADS, expected_rev=0), record)
+
+        assert conflict == Conflict("log", 0, 0)
+        assert isinstance(plan(restore(record, space=Space.THREADS), record), Write)
+
     def test_next_part(self) -> None:
         """Entries that go on from the stored ones are added to them (rule 14)."""
         longer = replace(STORED, thread=replace(HEAD, rev=5, start=2, last="e4"))

@@ -1,0 +1,1 @@
+"""The tools that move, save and check what is stored, and the command line."""
