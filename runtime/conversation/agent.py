@@ -10,6 +10,7 @@ from torpor.conversation.armed import arm, disarm
 from torpor.conversation.events import ConversationAnswered, ConversationFailed, announce
 from torpor.conversation.messages import Message, ToolCall
 from torpor.conversation.state import Loop, PendingCall, Progress
+from torpor.storage.errors import ApprovalNotDurableError
 from torpor.storage.records import new_id
 
 __all__ = ["ConversationAgent"]
@@ -104,7 +105,11 @@ class ConversationAgent(GuardedDialogue):
         if not call.once:
             await self._run(call)
             return
-        self._require_durable()
+        try:
+            self._require_durable()
+        except ApprovalNotDurableError as error:
+            self._stop_at(error)
+            return
         call.state, call.token = "running", f"run_{new_id()}"
         refs = {"call_id": call.call_id, "tool_call_id": call.tool_call_id}
         self.thread.append("tool_call", {"tool_name": call.tool_name}, refs=refs)
@@ -130,9 +135,7 @@ class ConversationAgent(GuardedDialogue):
             try:
                 reply = await self._reply()
             except Exception as error:  # noqa: BLE001 - whatever it is, the conversation is kept
-                loop.status, loop.error = "failed", f"{type(error).__name__}: {error}"
-                self.thread.append("error", {"error": loop.error})
-                announce(self, ConversationFailed(self.ref.address, loop.error))
+                self._stop_at(error)
                 return
         loop.iterations += 1
         self._remember(reply)
@@ -148,7 +151,15 @@ class ConversationAgent(GuardedDialogue):
         if reply.role != "assistant":
             msg = f"the model replied as {reply.role!r}, not as the assistant"
             raise TypeError(msg)
+        if reply.tool_calls:
+            self._require_durable()
         return reply
+
+    def _stop_at(self, error: Exception) -> None:
+        loop = self.loop
+        loop.status, loop.error = "failed", f"{type(error).__name__}: {error}"
+        self.thread.append("error", {"error": loop.error})
+        announce(self, ConversationFailed(self.ref.address, loop.error))
 
     def _take(self, wanted: ToolCall) -> None:
         """Note a call that the model wants, or tell the model at once why it can't be."""

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conversation.kit import Script, Shop, effects
 from tests.places.fixtures import all_places, empty_place
+from torpor import Runtime
+from torpor.conversation import Conversation
 from torpor.storage import open_storage
+from torpor.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torpor import AgentRef
     from torpor.storage import Storage
 
 __all__ = ["all_places", "empty_place", "storage"]
@@ -22,3 +27,38 @@ def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -
     """Return an empty storage of each kind in turn."""
     with open_storage(empty_place(request.param)) as storage:
         yield storage
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock that stands still."""
+    return ManualClock()
+
+
+@pytest.fixture
+def runtime(storage: Storage, clock: ManualClock) -> Iterator[Runtime]:
+    """Return a runtime whose time stands still."""
+    with Runtime(storage, clock=clock, idle_timeout=60) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Return the model of ``Shop``; the test gives it replies."""
+    script = Script()
+    monkeypatch.setattr(Shop, "model", script)
+    effects.clear()
+    return script
+
+
+@pytest.fixture
+def ref(runtime: Runtime, model: Script) -> AgentRef[Shop]:
+    """Return one clerk."""
+    del model
+    return runtime.get(Shop, "ada")
+
+
+@pytest.fixture
+def chat(ref: AgentRef[Shop]) -> Conversation[Shop]:
+    """Return a conversation with the clerk."""
+    return Conversation(ref)
