@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torpor.storage.backend import Backend, readable
+from torpor.storage.errors import CorruptRecordError
 from torpor.storage.records import Record
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Inspectable"]
 
 _KEYS_AT_ONCE = 1000
+_FOR_EVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,31 @@ class Inspectable(Backend):
             if len(found) < _KEYS_AT_ONCE:
                 return
             after = found[-1]
+
+    def all_thread_ids(self) -> Iterator[str]:
+        """Yield the ids of threads with entries; none if this storage can't tell."""
+        after: str | None = None
+        while True:
+            self._require_open()
+            found = self._list_thread_ids(after, _KEYS_AT_ONCE)
+            yield from found or ()
+            if not found or len(found) < _KEYS_AT_ONCE:
+                return
+            after = found[-1]
+
+    def has_entries(self, thread_id: str) -> bool:
+        """Return whether any entry is stored under a thread's id, visible or not."""
+        self._require_open()
+        try:
+            found = self._read_entries(thread_id, 0, _FOR_EVER, kinds=None, limit=1, newest=True)
+        except CorruptRecordError:
+            return True
+        return bool(found)
+
+    def inspect(self) -> Iterator[Finding]:
+        """Yield what is wrong with the place as a whole; ``check`` looks at each record too."""
+        self._require_open()
+        return self._inspect()
 
     def read_records(self, space: Space, keys: Sequence[str]) -> list[Record | StorageError | None]:
         """Return the live record under each key, in order, in one step; of a corrupt one its error.

@@ -54,6 +54,10 @@ class DueIndex:
         """Remove the hint; it may be gone."""
         self._place(hint).unlink(missing_ok=True)
 
+    def has(self, hint: DueHint) -> bool:
+        """Return whether the hint is there."""
+        return self._place(hint).exists()
+
     def until(self, before: float = math.inf) -> list[DueHint]:
         """Return all hints of times up to ``before``, earliest first."""
         limit = _stamp(before)

@@ -79,14 +79,15 @@ class RecordReader:
 
     def _wanted(self, space: Space, prefix: str, after: str | None) -> list[tuple[str, str]]:
         self._layout.require_store()
-        keys = ((self._key(space, name), name) for name in self._layout.names(space))
+        keys = ((self.key(space, name), name) for name in self._layout.names(space))
         return sorted(
             (key, name)
             for key, name in keys
             if key is not None and key.startswith(prefix) and (after is None or key > after)
         )
 
-    def _key(self, space: Space, name: str) -> str | None:
+    def key(self, space: Space, name: str) -> str | None:
+        """Return the key of the document stored under ``name``, None if it does not tell."""
         if (key := self._keys.get(name)) is not None:
             return key
         try:

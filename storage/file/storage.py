@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, StorageError, StorageUnavailableError
 from torpor.storage.file.commit import Committer
+from torpor.storage.file.copying import copy_store
 from torpor.storage.file.due import DueIndex
+from torpor.storage.file.inspecting import inspect_store
 from torpor.storage.file.io import DurableFiles, translated_errors
 from torpor.storage.file.layout import STRIPES, Layout, hash_of
 from torpor.storage.file.lock import FileLocks
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterator, Sequence
 
+    from torpor.storage.inspection import Finding
     from torpor.storage.records import Change, Entry, Outcome
 
 __all__ = ["FileStorage"]
@@ -142,6 +145,19 @@ class FileStorage(Storage):
         with translated_errors():
             keys = self._records.keys(space, after, tombstones=tombstones)
             return list(islice(keys, limit))
+
+    def _inspect(self) -> Iterator[Finding]:
+        with translated_errors():
+            yield from inspect_store(self._layout, self._records, self._due)
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the whole store, tombstones too, to a new ``folder``, durably, while it is in use.
+
+        Each agent, with its thread, as it is at one moment; its writers wait while it is copied.
+        """
+        self._require_open()
+        with translated_errors():
+            copy_store(self._layout, self._records, self._locks, folder)
 
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         with translated_errors():

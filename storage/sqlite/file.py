@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from torpor.storage.errors import (
     ConfigurationError,
@@ -85,7 +85,7 @@ class DatabaseFile:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             msg = f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed"
             raise ConfigurationError(msg)
-        self._path = path.absolute()  # connections opened later must not follow a chdir
+        self.path: Final = path.absolute()  # connections opened later must not follow a chdir
         self._busy_timeout = busy_timeout
         self._max_bytes = max_bytes
         self._pragmas: dict[str, str | int] = {
@@ -96,7 +96,7 @@ class DatabaseFile:
             "wal_autocheckpoint": _CHECKPOINT_PAGES,
             "journal_size_limit": _MAX_WAL_BYTES,
         }
-        self._wal = self._path.with_name(f"{path.name}-wal")
+        self._wal = self.path.with_name(f"{path.name}-wal")
         self._watch_at = 0.0
         self._wal_limit = _MAX_WAL_BYTES
         self._closed = False
@@ -142,7 +142,7 @@ class DatabaseFile:
         deadline = self._deadline()
         try:
             if not self._write_lock.acquire(timeout=self._busy_timeout):
-                msg = f"{self._path} is locked by another write of this process"
+                msg = f"{self.path} is locked by another write of this process"
                 raise StorageUnavailableError(msg)
             connection = self._take()
             self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
@@ -194,7 +194,7 @@ class DatabaseFile:
         try:
             size = self._wal.stat().st_size
         except OSError as error:
-            msg = f"{self._path} was taken away while it was in use: {error}"
+            msg = f"{self.path} was taken away while it was in use: {error}"
             raise StorageError(msg) from error
         if size <= self._wal_limit:
             return
@@ -208,7 +208,7 @@ class DatabaseFile:
 
     def _translated(self, error: sqlite3.Error) -> Exception:
         code = _code(error)
-        message = f"{self._path}: {error}"
+        message = f"{self.path}: {error}"
         if isinstance(error, sqlite3.DataError):
             return error
         if code in _TRANSIENT:
@@ -216,7 +216,7 @@ class DatabaseFile:
         if code == sqlite3.SQLITE_FULL:
             return StorageFullError(message)
         if code in _CORRUPT or _UNDECODABLE in message:
-            return CorruptRecordError(str(self._path), str(error))
+            return CorruptRecordError(str(self.path), str(error))
         return StorageError(message)
 
     # -- connections --------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class DatabaseFile:
         except IndexError:
             pass
         if self._closed:
-            msg = f"{self._path} is closed"
+            msg = f"{self.path} is closed"
             raise StorageClosedError(msg)
         try:
             return self._connect()
@@ -252,7 +252,7 @@ class DatabaseFile:
 
     def _connect(self, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self._path.as_uri()}?mode={mode}",
+            f"{self.path.as_uri()}?mode={mode}",
             uri=True,
             timeout=0,
             isolation_level=None,
@@ -276,15 +276,15 @@ class DatabaseFile:
 
     def _open(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.exists() and self._path.stat().st_size:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and self.path.stat().st_size:
                 self._inspect()
             self._prepare()
         except (OSError, ValueError) as error:
-            msg = f"cannot open {self._path}: {error}"
+            msg = f"cannot open {self.path}: {error}"
             raise ConfigurationError(msg) from error
         except sqlite3.Error as error:
-            msg = f"cannot open {self._path} as a SQLite database: {error}"
+            msg = f"cannot open {self.path} as a SQLite database: {error}"
             if _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise StorageUnavailableError(msg) from error
             raise ConfigurationError(msg) from error
@@ -293,7 +293,7 @@ class DatabaseFile:
         """Refuse a file that is not ours, by a connection that can't change or lock anything."""
         access = "mode=ro" if self._wal.exists() else "immutable=1"  # that leaves no files beside
         connection = sqlite3.connect(
-            f"{self._path.as_uri()}?{access}", uri=True, timeout=self._busy_timeout
+            f"{self.path.as_uri()}?{access}", uri=True, timeout=self._busy_timeout
         )
         with closing(connection), suppress(sqlite3.Error):  # told better when it is opened
             self._has_schema(connection)
@@ -304,7 +304,7 @@ class DatabaseFile:
             deadline = self._deadline()
             wal = self._execute(connection, "PRAGMA journal_mode = WAL", (), deadline)
             if wal.fetchone() != ("wal",):
-                msg = f"{self._path} cannot have a write-ahead log: is it on a network drive?"
+                msg = f"{self.path} cannot have a write-ahead log: is it on a network drive?"
                 raise ConfigurationError(msg)
             if not self._has_schema(connection):
                 self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
@@ -329,15 +329,15 @@ class DatabaseFile:
         if not (application_id or version or tables):
             return False
         if application_id != _APPLICATION_ID:
-            msg = f"{self._path} is a SQLite database of another program; it was left as it is"
+            msg = f"{self.path} is a SQLite database of another program; it was left as it is"
             raise ConfigurationError(msg)
         if version > SCHEMA_VERSION:
-            raise SchemaVersionError(str(self._path), found=version, supported=SCHEMA_VERSION)
+            raise SchemaVersionError(str(self.path), found=version, supported=SCHEMA_VERSION)
         return True
 
     def size_bytes(self) -> int:
         """Return the bytes on disk of the file and its write-ahead log."""
-        size = self._path.stat().st_size
+        size = self.path.stat().st_size
         with suppress(FileNotFoundError):
             size += self._wal.stat().st_size
         return size

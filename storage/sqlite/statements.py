@@ -24,6 +24,7 @@ __all__ = [
     "DELETE_ENTRIES",
     "ENTRY_IDS",
     "FIELD",
+    "INTEGRITY",
     "LIST_DUE",
     "LIST_THREADS",
     "MAX_ROWS",
@@ -188,6 +189,10 @@ def list_keys(space: Space, *, tombstones: bool) -> str:
         )
     """
 
+
+INTEGRITY = """
+    SELECT CAST(group_concat(integrity_check, char(10)) AS BLOB) FROM pragma_integrity_check
+"""
 
 # At most ``?`` ids of threads with entries, from ``?`` on, in order, as JSON. One step of the
 # index each, however many entries a thread has.

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
+from torpor.storage.inspection import Finding
 from torpor.storage.records import Due, Record, Rejected, Space
 from torpor.storage.sqlite import statements as sql
 from torpor.storage.sqlite.commit import apply_changes
@@ -25,7 +26,7 @@ from torpor.storage.sqlite.rows import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from torpor.storage.records import Change, Entry, Outcome
 
@@ -125,6 +126,11 @@ class SQLiteStorage(Storage):
             msg = f"{url!r}: {error}"
             raise ConfigurationError(msg) from error
         return cls(unquote(place.removeprefix("///")), **{**given, **options})
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     def size_bytes(self) -> int:
         """Return the bytes on disk: the file and its write-ahead log."""
@@ -232,6 +238,15 @@ class SQLiteStorage(Storage):
 
     def _list_thread_ids(self, after: str | None, limit: int) -> Sequence[str]:
         return self._texts(sql.LIST_THREADS, after, limit)
+
+    def _inspect(self) -> Iterator[Finding]:
+        try:
+            found = self._fetch_text(sql.INTEGRITY, ())
+        except CorruptRecordError as error:
+            found = error.detail
+        if found != "ok":
+            for line in found.splitlines():
+                yield Finding("database", str(self.path), line)
 
     def _texts(self, statement: str, after: str | None, limit: int) -> Sequence[str]:
         begin = "" if after is None else after + "\0"
