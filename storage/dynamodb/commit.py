@@ -14,26 +14,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torpor.storage.dynamodb.indexes import hint_of, index_of, note_of
-from torpor.storage.dynamodb.items import Item, Key, key_of
-from torpor.storage.dynamodb.journal import Journal, advance, items_of_entries
-from torpor.storage.dynamodb.stored import form_of, load
+from torpor.storage.dynamodb.items import key_of
+from torpor.storage.dynamodb.journal import chunk_items
+from torpor.storage.dynamodb.moves import decide
+from torpor.storage.dynamodb.stored import load
 from torpor.storage.errors import CorruptRecordError, StorageError, StorageUnavailableError
-from torpor.storage.plan import Write, plan
-from torpor.storage.records import Rejected, Space
+from torpor.storage.records import Space
 from torpor.storage.retry import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from torpor.storage.dynamodb.journal import Step
-    from torpor.storage.dynamodb.stored import Form, Stored
+    from torpor.storage.dynamodb.items import Item, Key
+    from torpor.storage.dynamodb.moves import Found, Move
     from torpor.storage.dynamodb.table import Range, Table
     from torpor.storage.records import Change, Outcome
 
 __all__ = ["apply_changes"]
-
-_Found = dict[tuple[Space, str], "Stored | CorruptRecordError"]
 
 
 def apply_changes(table: Table, changes: Sequence[Change]) -> list[Outcome]:
@@ -46,13 +43,13 @@ def apply_changes(table: Table, changes: Sequence[Change]) -> list[Outcome]:
     deadline = table.deadline(len(changes))
     outcomes: dict[str, Outcome] = {}
     left = list(changes)
-    lost: list[_Move] = []
+    lost: list[Move] = []
     rounds = 0
     while left:
         found = _load(table, left, deadline)
         _remove(table, (_of_no_use(move, found) for move in lost), deadline)
-        moves = _decide(left, found, outcomes)
-        _prepare(table, moves, deadline)
+        moves = decide(table, left, found, outcomes)
+        deadline = _prepare(table, moves, deadline)
         won = table.parallel(
             [partial(table.put_if, m.form.item, deadline, change=m.expected) for m in moves]
         )
@@ -70,31 +67,7 @@ def apply_changes(table: Table, changes: Sequence[Change]) -> list[Outcome]:
     return [outcomes[change.id] for change in changes]
 
 
-# -- decisions ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Move:
-    """A change on its way to replacing ``stored``, and all that goes with it."""
-
-    change: Change
-    write: Write
-    stored: Stored | None
-    step: Step
-    form: Form
-    index: tuple[Item, ...]
-    """What the indexes need before."""
-    hint: Key | None
-    """Of these, where the wake-up time stands."""
-    notes: Mapping[str, Item]
-    """Of each partition that may come to be of no use, what says so."""
-
-    @property
-    def expected(self) -> str | None:
-        return self.stored.change if self.stored else None
-
-
-def _load(table: Table, changes: Sequence[Change], deadline: float) -> _Found:
+def _load(table: Table, changes: Sequence[Change], deadline: float) -> Found:
     return {
         (space, key): stored
         for space in Space
@@ -103,64 +76,18 @@ def _load(table: Table, changes: Sequence[Change], deadline: float) -> _Found:
     }
 
 
-def _decide(changes: Sequence[Change], found: _Found, outcomes: dict[str, Outcome]) -> list[_Move]:
-    """Return what is to be written; set the outcomes of changes that write nothing."""
-    moves: list[_Move] = []
-    for change in changes:
-        stored = found.get((change.space, change.key))
-        if isinstance(stored, CorruptRecordError):
-            outcomes[change.id] = Rejected(stored)
-            continue
-        decision = plan(change, stored.record if stored else None)
-        if isinstance(decision, Write):
-            moves.append(_move(change, decision, stored))
-        else:
-            outcomes[change.id] = decision
-    return moves
-
-
-def _move(change: Change, write: Write, stored: Stored | None) -> _Move:
-    space, key, wake_at = change.space, change.key, write.record.wake_at
-    step = advance(
-        stored.journal if stored else Journal(),
-        stored.record.thread if stored else None,
-        write,
-        restores=change.restore is not None,
-    )
-    index: list[Item] = [] if stored else [index_of(space, key)]
-    due = stored.due if stored and stored.record.wake_at == wake_at else None
-    hint: Key | None = None
-    if wake_at is not None and due is None:
-        index.append(hint_of(space, key, wake_at))
-        due = hint = key_of(index[-1])
-    form = form_of(space, write.record, step.journal, due)
-    doubtful = {form.body, stored.body if stored else None, step.emptied} - {None}
-    return _Move(
-        change=change,
-        write=write,
-        stored=stored,
-        step=step,
-        form=form,
-        index=tuple(index),
-        hint=hint,
-        notes={name: note_of(space, key, name) for name in doubtful if name is not None},
-    )
-
-
-# -- steps ----------------------------------------------------------------------------------------
-
-
-def _prepare(table: Table, moves: Sequence[_Move], deadline: float) -> None:
+def _prepare(table: Table, moves: Sequence[Move], deadline: float) -> float:
+    """Put what must be there before the records; return when the operation has to end now."""
     notes = [note for move in moves for note in move.notes.values()]
-    if notes:
-        table.write_all(deadline, puts=notes)
-    others: list[Item] = []
+    items: list[Item] = []
     for move in moves:
-        others += (*move.index, *move.form.pieces)
+        items += (*move.index, *move.form.pieces)
         if move.step.copied and move.step.journal.partition:
-            others += items_of_entries(move.step.journal.partition, move.step.copied)
-    if others:
-        table.write_all(deadline, puts=others)
+            items += chunk_items(move.step.journal.partition, move.step.copied)
+    deadline = table.extended(deadline, len(items))
+    table.write_all(deadline, puts=notes)  # before there is anything that they tell of
+    table.write_all(deadline, puts=items)
+    return deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +99,7 @@ class _Rubbish:
     notes: tuple[Key, ...] = ()
 
 
-def _superseded(move: _Move) -> _Rubbish:
+def _superseded(move: Move) -> _Rubbish:
     """Return what has been replaced."""
     before, step = move.stored, move.step
     keys = (before.due,) if before and before.due and before.due != move.form.due else ()
@@ -182,7 +109,7 @@ def _superseded(move: _Move) -> _Rubbish:
     return _Rubbish(keys, tuple(ranges), tuple(map(key_of, move.notes.values())))
 
 
-def _of_no_use(move: _Move, found: _Found) -> _Rubbish:
+def _of_no_use(move: Move, found: Found) -> _Rubbish:
     """Return what was prepared for a write that was not done, or so it seemed."""
     stored = found.get((move.change.space, move.change.key))
     if isinstance(stored, CorruptRecordError):

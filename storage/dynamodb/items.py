@@ -5,7 +5,7 @@
 =================== ============== ================================================================
 ``checkpoints#KEY`` ``record``     a checkpoint with its thread's head and newest entries
 ``threads#ID``      ``record``     the head of a standalone thread with its newest entries
-``entries#ID#NAME`` ``SEQ#PIECE``  older entries; NAME is new for each thread, of the same id too
+``entries#ID#NAME`` last ``seq``…  older entries; NAME is new for each thread, of the same id too
 ``body#…#NAME``     ``PIECE``      what a record holds, where that is too large for one item
 ``index#SPACE#N``   a key          there is, or was, a record
 ``due#N``           a time, a NAME a record may have something to do then
@@ -24,8 +24,6 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torpor.storage.records import Space
 
 __all__ = [
@@ -34,19 +32,20 @@ __all__ = [
     "TABLE_KEY",
     "Item",
     "Key",
+    "chunk_of",
+    "chunk_range",
+    "chunk_sort",
     "due_partition",
     "due_sort",
     "due_time",
-    "entry_range",
-    "entry_sort",
     "index_partition",
     "key_of",
     "number",
-    "pieces_of",
     "place",
     "record_key",
     "rubbish_partition",
     "shard_of",
+    "split",
     "text",
     "text_of",
 ]
@@ -63,6 +62,7 @@ SHARDS = 8
 """Partitions of each index: a partition takes 1,000 writes a second."""
 
 _PIECE_CHARACTERS = 90_000  # up to 360 KB of UTF-8; an item has up to 400
+_AFTER_DIGITS = "~"
 _SIGN = 1 << 63
 _ALL = (1 << 64) - 1
 
@@ -98,14 +98,19 @@ def record_key(space: Space, key: str) -> Key:
     return f"{space.value}#{key}", "record"
 
 
-def entry_sort(seq: int, piece: int = 0) -> str:
-    """Return the sort key of an entry's piece."""
-    return f"{seq:016d}#{piece:06d}"
+def chunk_sort(first: int, last: int, piece: int) -> str:
+    """Return the sort key of a piece of a chunk of entries."""
+    return f"{last:016d}#{first:016d}#{piece:06d}"
 
 
-def entry_range(start: int, stop: int) -> tuple[str, str]:
-    """Return sort keys around those of all entries with ``start <= seq < stop``."""
-    return f"{start:016d}", f"{stop:016d}"
+def chunk_of(item: Item) -> str:
+    """Return what the sort keys of all pieces of the same chunk begin with."""
+    return key_of(item)[1].rpartition("#")[0] + "#"
+
+
+def chunk_range(start: int, stop: int | None) -> tuple[str, str]:
+    """Return sort keys around those of chunks whose last entry has ``start <= seq < stop``."""
+    return f"{start:016d}", _AFTER_DIGITS if stop is None else f"{stop:016d}"
 
 
 def shard_of(key: str) -> int:
@@ -141,7 +146,7 @@ def due_time(sort: str) -> float:
     return float(moment)
 
 
-def pieces_of(document: str) -> Iterator[str]:
-    """Yield ``document`` in pieces, each small enough for an item."""
-    for start in range(0, len(document) or 1, _PIECE_CHARACTERS):
-        yield document[start : start + _PIECE_CHARACTERS]
+def split(document: str) -> list[str]:
+    """Return ``document`` in pieces, each small enough for an item."""
+    starts = range(0, len(document) or 1, _PIECE_CHARACTERS)
+    return [document[start : start + _PIECE_CHARACTERS] for start in starts]

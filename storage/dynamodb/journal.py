@@ -1,9 +1,10 @@
-"""Where a thread's entries are: the newest in the record, the older ones beside it.
+"""Where a thread's entries are: the newest in the record, the older ones beside it, in chunks.
 
 The record and its newest entries are one item, so that one conditional write decides about
-both. Before they grow too many, the next change copies them to items of their own, then drops
-them from the record. What is copied was visible before, at the same place in the same thread,
-so writers who race copy the same; and a reader who looks into the record first misses nothing.
+both. Before they grow too many, the next change copies them to a chunk, then drops them from the
+record. What is copied was visible before, at the same place in the same thread: writers who race
+copy the same, some of them less of it, and a reader who looks into the record first misses
+nothing. A chunk is named by its last and its first ``seq``, so one is never replaced by another.
 """
 
 from __future__ import annotations
@@ -12,28 +13,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torpor.storage import codec
-from torpor.storage.dynamodb.items import (
-    Item,
-    entry_range,
-    entry_sort,
-    number,
-    pieces_of,
-    place,
-    text,
-)
+from torpor.storage.dynamodb.items import Item, chunk_range, chunk_sort, number, place, split, text
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torpor.storage.plan import Write
     from torpor.storage.records import Entry, ThreadHead
 
-__all__ = ["Journal", "Step", "StoredEntry", "advance", "items_of_entries"]
+__all__ = ["Journal", "Step", "StoredEntry", "advance", "chunk_items", "lines_of", "of_lines"]
 
 _KEPT_BYTES = 2048
 """Of entries in a record. More of them cost more with each write, fewer one more round trip."""
+_CHUNK_CHARACTERS = 4_000
+"""Of entries in a chunk, unless one has more: reading up to 4 KB costs the same as reading less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,19 @@ class StoredEntry:
         return codec.decode_entry(self.document, self.seq, thread_id)
 
 
+def lines_of(entries: Iterable[StoredEntry]) -> str:
+    """Return entries as text: a line each, of seq, checksum and JSON (on one line)."""
+    return "\n".join(f"{e.seq} {e.checksum} {e.document}" for e in entries)
+
+
+def of_lines(lines: str) -> tuple[StoredEntry, ...]:
+    """Return the entries of a text. Raises ``ValueError`` if it is none of ``lines_of``."""
+    parts = (line.split(" ", 2) for line in lines.split("\n") if line)
+    return tuple(
+        StoredEntry(int(seq), int(checksum), document) for seq, checksum, document in parts
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """The entries of a record's thread: ``recent`` ones in it, the others in ``partition``."""
@@ -64,68 +72,72 @@ class Journal:
     partition: str | None = None
     recent: tuple[StoredEntry, ...] = ()
 
-    @property
-    def copied(self) -> int | None:
-        """The ``seq`` up to which entries are in the partition; None: as far as the head."""
-        return self.recent[0].seq if self.recent else None
+    def copied_until(self, head: ThreadHead) -> int:
+        """Return the first ``seq`` that is not in the partition."""
+        return self.recent[0].seq if self.recent else head.rev
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a write makes of a journal.
 
-    First ``copied`` are put, then the record is, with ``journal``; then ``emptied`` loses all
-    its items, and the journal's partition those of ``trimmed``, a range of sort keys.
+    First ``copied`` are put, then the record is, with ``journal``; then its partition loses the
+    items of ``trimmed``, a range of sort keys.
     """
 
     journal: Journal
     copied: tuple[StoredEntry, ...] = ()
-    emptied: str | None = None
     trimmed: tuple[str, str] | None = None
 
 
-def advance(
-    journal: Journal, stored: ThreadHead | None, write: Write, *, restores: bool = False
-) -> Step:
+def advance(journal: Journal, stored: ThreadHead | None, write: Write) -> Step:
     """Return what ``write`` makes of the journal of a record with the head ``stored``.
 
     Raises ``TypeError``, ``ValueError`` or ``RecursionError`` for an entry without a JSON form.
     """
     head = write.record.thread
     if head is None:
-        return Step(Journal(), emptied=journal.partition)
+        return Step(Journal())
     first = write.entries[0].seq if write.entries else head.rev
-    goes_on = stored is not None and stored.id == head.id and journal.partition is not None
-    if restores and first <= head.start:
-        goes_on = False  # nothing of what was there is kept
-    emptied = None if goes_on else journal.partition
-    partition = journal.partition if goes_on else f"entries#{head.id}#{new_id()}"
+    goes_on = stored is not None and stored.id == head.id
+    partition = journal.partition if goes_on else None
     kept = [e for e in journal.recent if head.start <= e.seq < first] if goes_on else []
     new = [StoredEntry.of(head.id, entry) for entry in write.entries if entry.seq >= head.start]
     copied: tuple[StoredEntry, ...] = ()
     if _size(kept) + _size(new) > _KEPT_BYTES:
         kept, copied = [], tuple(kept)
-    trims = goes_on and stored is not None and stored.start < head.start
+    trims = partition is not None and stored is not None and stored.start < head.start
     return Step(
-        journal=Journal(partition, (*kept, *new)),
+        journal=Journal(partition or f"entries#{head.id}#{new_id()}", (*kept, *new)),
         copied=copied,
-        emptied=emptied,
-        trimmed=entry_range(0, head.start) if trims else None,
+        trimmed=chunk_range(0, head.start) if trims else None,
     )
 
 
-def items_of_entries(partition: str, entries: Iterable[StoredEntry]) -> Iterator[Item]:
-    """Yield the items of entries, one for each unless it is large."""
-    for entry in entries:
-        pieces = list(pieces_of(entry.document))
-        for number_, piece in enumerate(pieces):
+def chunk_items(partition: str, entries: Sequence[StoredEntry]) -> Iterator[Item]:
+    """Yield the items of entries: chunks of them, large entries in several pieces."""
+    for chunk in _chunks(entries):
+        pieces = split(lines_of(chunk))
+        for count, piece in enumerate(pieces):
             yield {
-                **place((partition, entry_sort(entry.seq, number_))),
-                "seq": number(entry.seq),
-                "checksum": number(entry.checksum),
+                **place((partition, chunk_sort(chunk[0].seq, chunk[-1].seq, count))),
                 "pieces": number(len(pieces)),
-                "document": text(piece),
+                "lines": text(piece),
             }
+
+
+def _chunks(entries: Sequence[StoredEntry]) -> Iterator[Sequence[StoredEntry]]:
+    """Yield runs of entries that depend on nothing but where the first one begins."""
+    chunk: list[StoredEntry] = []
+    size = 0
+    for entry in entries:
+        if chunk and size + len(entry.document) > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(entry)
+        size += len(entry.document)
+    if chunk:
+        yield chunk
 
 
 def _size(entries: Iterable[StoredEntry]) -> int:

@@ -13,13 +13,13 @@ from torpor.storage.dynamodb.items import (
     Key,
     key_of,
     number,
-    pieces_of,
     place,
     record_key,
+    split,
     text,
     text_of,
 )
-from torpor.storage.dynamodb.journal import Journal, StoredEntry
+from torpor.storage.dynamodb.journal import Journal, lines_of, of_lines
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.records import Record, Space, new_id
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Form", "Stored", "form_of", "load"]
 
 _INLINE_BYTES = 380_000  # of the 400 KB of an item
-_OVERHEAD_BYTES = 100  # of an entry in a record: names, numbers, and what DynamoDB counts besides
+_BODY = ("record", "data", "entries", "recent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def form_of(space: Space, record: Record, journal: Journal, due: Key | None) -> 
         "record": codec.dumps(document),
         "data": data,
         "entries": journal.partition,
-        "recent": [[e.seq, e.checksum, e.document] for e in journal.recent],
+        "recent": lines_of(journal.recent),
     }
     item: Item = {**place(record_key(space, record.key)), "change": text(record.change_id)}
     if due is not None:
@@ -75,33 +75,18 @@ def form_of(space: Space, record: Record, journal: Journal, due: Key | None) -> 
     partition = f"body#{space.value}#{record.key}#{new_id()}"
     pieces = tuple(
         {**place((partition, f"{number_:06d}")), "text": text(piece)}
-        for number_, piece in enumerate(pieces_of(codec.dumps(body)))
+        for number_, piece in enumerate(split(codec.dumps(body)))
     )
     item["body"] = {"L": [text(partition), number(len(pieces))]}
     return Form(item, due, partition, pieces)
 
 
-def _bytes(body: Mapping[str, Any]) -> int:
-    texts = [body["record"], body["data"] or "", *(entry[2] for entry in body["recent"])]
-    return sum(len(part.encode()) for part in texts) + len(body["recent"]) * _OVERHEAD_BYTES
+def _bytes(body: Mapping[str, str | None]) -> int:
+    return sum(len(part.encode()) for part in body.values() if part is not None)
 
 
-def _inline(body: Mapping[str, Any]) -> Item:
-    item: Item = {name: text(body[name]) for name in ("record", "data", "entries") if body[name]}
-    if body["recent"]:
-        item["recent"] = {
-            "L": [
-                {
-                    "M": {
-                        "seq": number(seq),
-                        "checksum": number(checksum),
-                        "document": text(document),
-                    }
-                }
-                for seq, checksum, document in body["recent"]
-            ]
-        }
-    return item
+def _inline(body: Mapping[str, str | None]) -> Item:
+    return {name: text(part) for name, part in body.items() if part}
 
 
 # -- back ---------------------------------------------------------------------------------------
@@ -153,15 +138,7 @@ def _stored(
 def _body(table: Table, item: Item, deadline: float) -> dict[str, Any] | None:
     """Return what a record holds; None if pieces of it are missing."""
     if "body" not in item:
-        recent = [entry["M"] for entry in item.get("recent", {"L": ()})["L"]]
-        return {
-            "record": text_of(item, "record"),
-            "data": text_of(item, "data"),
-            "entries": text_of(item, "entries"),
-            "recent": [
-                [int(e["seq"]["N"]), int(e["checksum"]["N"]), e["document"]["S"]] for e in recent
-            ],
-        }
+        return {name: text_of(item, name) for name in _BODY}
     partition, count = item["body"]["L"]
     pieces = list(table.query(partition["S"], lambda: deadline))
     if len(pieces) != int(count["N"]):
@@ -172,12 +149,11 @@ def _body(table: Table, item: Item, deadline: float) -> dict[str, Any] | None:
 
 def _decoded(key: str, item: Item, body: Mapping[str, Any]) -> Stored:
     document = json.loads(body["record"]) | {"data": body["data"]}
-    recent = tuple(StoredEntry(*entry) for entry in body["recent"])
     due = item.get("due")
     return Stored(
         record=codec.decode_record(document, key),
         change=item["change"]["S"],
-        journal=Journal(body["entries"], recent),
+        journal=Journal(body["entries"], of_lines(body["recent"] or "")),
         due=None if due is None else (due["L"][0]["S"], due["L"][1]["S"]),
         body=item["body"]["L"][0]["S"] if "body" in item else None,
     )

@@ -30,6 +30,8 @@ class PrivateDynalite(PrivateServer):
         "crash": signal.SIGKILL,
     }
     settings: ClassVar[tuple[str, ...]] = ("--path", "data")
+    options: ClassVar[str] = ""
+    """Those of the URL."""
 
     @property
     def url(self) -> str:
@@ -41,7 +43,7 @@ class PrivateDynalite(PrivateServer):
         # Any pair does: they sign the requests, and nobody checks it.
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "anybody")
         os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "nothing")
-        return f"dynamodb://{name}?region=eu-west-1&endpoint_url={self.endpoint}&create=true"
+        return f"dynamodb://{name}?region=eu-west-1&endpoint_url={self.endpoint}&create=true{self.options}"
 
     @property
     def endpoint(self) -> str:
@@ -62,6 +64,7 @@ class ForgetfulDynalite(PrivateDynalite):
 
     stops: ClassVar[Mapping[str, signal.Signals]] = {}
     settings = ()
+    options = "&timeout=30"  # longer than a busy machine makes anybody wait
 
 
 class ForgetfulMoto(ForgetfulDynalite):

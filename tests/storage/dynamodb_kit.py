@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage.dynamodb import DynamoDBStorage
-from torpor.storage.dynamodb.items import entry_sort, key_of, place, record_key
+from torpor.storage.dynamodb.items import key_of, place, record_key
 from torpor.storage.records import Space
 
 if TYPE_CHECKING:
@@ -52,15 +52,18 @@ def damage_entry(storage: Storage, thread_id: str, seq: int) -> None:
     owner = thread_id.rpartition("#")[0]
     space, key = (Space.CHECKPOINTS, owner) if owner else (Space.THREADS, thread_id)
     item = record_item(storage, space, key)
-    for entry in item.get("recent", {"L": ()})["L"]:
-        if entry["M"]["seq"]["N"] == str(seq):
-            _change(entry["M"]["document"], "entry", "Entry")
-            _put(storage, item)
-            return
-    place_ = item["entries"]["S"], entry_sort(seq)
-    [other] = [found for found in all_items(storage) if key_of(found) == place_]
-    _change(other["document"], "entry", "Entry")
-    _put(storage, other)
+    partition = item["entries"]["S"]
+    chunks = [other for other in all_items(storage) if key_of(other)[0] == partition]
+    for holder, name in [(item, "recent"), *((chunk, "lines") for chunk in chunks)]:
+        lines = holder.get(name, {"S": ""})["S"].split("\n")
+        for number, line in enumerate(lines):
+            if line.startswith(f"{seq} "):
+                lines[number] = line.replace("entry", "Entry")
+                assert lines[number] != line
+                holder[name]["S"] = "\n".join(lines)
+                _put(storage, holder)
+                return
+    raise AssertionError(f"no entry {seq}")  # noqa: EM102, TRY003 - of a test
 
 
 def drop_table(storage: Storage) -> None:
