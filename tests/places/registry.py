@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.places.dynamodb import DYNALITE
 from tests.places.local import FilePlace, MemoryPlace
+from tests.places.mongodb import MONGODB
 from tests.places.redis import REDIS
 from tests.places.sql import MARIADB, POSTGRESQL
 
@@ -21,6 +22,7 @@ PLACES: dict[str, Place] = {
     "sqlalchemy-sqlite": FilePlace("sqlite+sqlalchemy"),
     "postgresql": POSTGRESQL,
     "mariadb": MARIADB,
+    "mongodb": MONGODB,
     "redis": REDIS,
     "dynamodb": DYNALITE,
 }
