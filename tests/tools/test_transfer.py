@@ -26,6 +26,7 @@ from torpor.storage.errors import (
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.transfer import Export, Totals, copy
+from torpor.storage.testing.kit import checkpoint
 from torpor.storage.transfer.lines import seal
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class TestDamagedFiles:
         document = json.loads(line) | fields
         del document["sha256"]
         if document["thread"]:
-            times = {"created_at": 0, "updated_at": 0, "metadata": {}}
+            times: dict[str, Any] = {"created_at": 0, "updated_at": 0, "metadata": {}}
             document["thread"] = document["thread"] | times
 
         with pytest.raises(CorruptExportError, match="line 2"):
@@ -340,7 +341,7 @@ class TestWhatIsThere:
             copy(source, target)
 
         assert (caught.value.key, caught.value.found) == ("cart/short", 1)
-        assert target.get_checkpoint("cart/short").value == "mine"  # type: ignore[union-attr]
+        assert checkpoint(target, "cart/short").value == "mine"
 
     @pytest.mark.parametrize("thread_id", ["cart/long#1", "cart/long#2"])
     def test_overwrite(self, source: Storage, target: Storage, thread_id: str) -> None:
@@ -489,7 +490,7 @@ class TestWhileInUse:
             copy(Interrupted(place), target)
 
             assert exported(target) == exported(place)
-            assert target.get_checkpoint("a").value == "new"  # type: ignore[union-attr]
+            assert checkpoint(target, "a").value == "new"
 
     def test_deleted_meanwhile(self, target: Storage) -> None:
         """An agent that goes while it is read is left out."""
@@ -530,7 +531,11 @@ class TestDamagedStorages:
 
             with pytest.raises(CorruptRecordError, match="'b'"):
                 lines_of(storage)
-            copy(storage, target, on_damage=lambda *about: told.append(about))
+
+            def tell(space: Space, key: str, error: StorageError) -> None:
+                told.append((space, key, error))
+
+            copy(storage, target, on_damage=tell)
 
             assert stored_keys(target) == ["a", "c"]
             [(space, key, error)] = told
