@@ -48,7 +48,7 @@ def apply_changes(table: Table, changes: Sequence[Change]) -> list[Outcome]:
     while left:
         found = _load(table, left, deadline)
         _remove(table, (_of_no_use(move, found) for move in lost), deadline)
-        moves = decide(table, left, found, outcomes)
+        moves = decide(left, found, outcomes)
         deadline = _prepare(table, moves, deadline)
         won = table.parallel(
             [partial(table.put_if, m.form.item, deadline, change=m.expected) for m in moves]

@@ -98,10 +98,9 @@ def advance(journal: Journal, stored: ThreadHead | None, write: Write) -> Step:
     head = write.record.thread
     if head is None:
         return Step(Journal())
-    first = write.entries[0].seq if write.entries else head.rev
     goes_on = stored is not None and stored.id == head.id
     partition = journal.partition if goes_on else None
-    kept = [e for e in journal.recent if head.start <= e.seq < first] if goes_on else []
+    kept = [entry for entry in journal.recent if entry.seq >= head.start] if goes_on else []
     new = [StoredEntry.of(head.id, entry) for entry in write.entries if entry.seq >= head.start]
     copied: tuple[StoredEntry, ...] = ()
     if _size(kept) + _size(new) > _KEPT_BYTES:

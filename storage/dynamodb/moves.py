@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torpor.storage.dynamodb.entries import stored_entries
 from torpor.storage.dynamodb.indexes import hint_of, index_of, note_of
 from torpor.storage.dynamodb.items import Item, Key, key_of
 from torpor.storage.dynamodb.journal import Journal, advance
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from torpor.storage.dynamodb.journal import Step
     from torpor.storage.dynamodb.stored import Form, Stored
-    from torpor.storage.dynamodb.table import Table
     from torpor.storage.records import Change, Outcome
 
 __all__ = ["Found", "Move", "decide"]
@@ -49,9 +47,7 @@ class Move:
         return self.stored.change if self.stored else None
 
 
-def decide(
-    table: Table, changes: Sequence[Change], found: Found, outcomes: dict[str, Outcome]
-) -> list[Move]:
+def decide(changes: Sequence[Change], found: Found, outcomes: dict[str, Outcome]) -> list[Move]:
     """Return what is to be written; set the outcomes of changes that write nothing.
 
     Raises ``TypeError``, ``ValueError`` or ``RecursionError`` for what has no form to write.
@@ -64,16 +60,17 @@ def decide(
             continue
         decision = plan(change, stored.record if stored else None)
         if isinstance(decision, Write):
-            moves.append(_move(table, change, decision, stored))
+            moves.append(_move(change, decision, stored))
         else:
             outcomes[change.id] = decision
     return moves
 
 
-def _move(table: Table, change: Change, write: Write, stored: Stored | None) -> Move:
+def _move(change: Change, write: Write, stored: Stored | None) -> Move:
     space, key, wake_at = change.space, change.key, write.record.wake_at
-    head = stored.record.thread if stored else None
-    step = advance(_journal(table, change, write, stored), head, write)
+    step = advance(
+        stored.journal if stored else Journal(), stored.record.thread if stored else None, write
+    )
     index: list[Item] = [] if stored else [index_of(space, key)]
     due = stored.due if stored and stored.record.wake_at == wake_at else None
     hint: Key | None = None
@@ -94,21 +91,3 @@ def _move(table: Table, change: Change, write: Write, stored: Stored | None) -> 
         hint=hint,
         notes={name: note_of(space, key, name) for name in doubtful if name is not None},
     )
-
-
-def _journal(table: Table, change: Change, write: Write, stored: Stored | None) -> Journal:
-    """Return the journal that ``write`` goes on with.
-
-    An entry never changes in its partition. Whoever restores other ones in the place of some
-    that are there begins a new partition with those that stay.
-    """
-    if stored is None:
-        return Journal()
-    journal, before, after = stored.journal, stored.record.thread, write.record.thread
-    if change.restore is None or before is None or after is None or before.id != after.id:
-        return journal
-    first = write.entries[0].seq if write.entries else after.rev
-    if first >= before.rev:
-        return journal
-    start = max(before.start, after.start)
-    return Journal(None, tuple(stored_entries(table, before, journal, start, first)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+from botocore.awsrequest import AWSResponse
 
 from torpor.storage.dynamodb import DynamoDBStorage
 from torpor.storage.dynamodb.items import key_of, place, record_key
@@ -12,7 +15,19 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
     from torpor.storage.dynamodb.items import Item
 
-__all__ = ["all_items", "damage_entry", "damage_record", "drop_table", "record_item", "table_of"]
+__all__ = [
+    "Crash",
+    "Cut",
+    "Wire",
+    "all_items",
+    "answer_of",
+    "damage_entry",
+    "damage_record",
+    "drop_table",
+    "record_item",
+    "refusal",
+    "table_of",
+]
 
 
 def table_of(storage: Storage) -> tuple[Any, str]:
@@ -80,3 +95,66 @@ def _change(attribute: dict[str, str], old: str, new: str) -> None:
 def _put(storage: Storage, item: Item) -> None:
     client, name = table_of(storage)
     client.put_item(TableName=name, Item=item)
+
+
+class Wire:
+    """What goes between a storage and its server: counted, cut, or answered in its place."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.client, _ = table_of(storage)
+        self.operations: list[str] = []
+        """Of each request so far, in order."""
+
+    def __enter__(self) -> Self:
+        self.client.meta.events.register("before-send.dynamodb", self._send)
+        self.client.meta.events.register("after-call.dynamodb", self._answered)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.client.meta.events.unregister("before-send.dynamodb", self._send)
+        self.client.meta.events.unregister("after-call.dynamodb", self._answered)
+
+    def before(self, operation: str) -> AWSResponse | None:
+        """Called before a request is sent; what it returns is taken for the answer."""
+
+    def after(self, operation: str, answer: dict[str, Any]) -> None:
+        """Called when a request has been answered."""
+
+    def _send(self, event_name: str, **_: object) -> AWSResponse | None:
+        operation = event_name.rpartition(".")[2]
+        self.operations.append(operation)
+        return self.before(operation)
+
+    def _answered(self, event_name: str, parsed: dict[str, Any], **_: object) -> None:
+        self.after(event_name.rpartition(".")[2], parsed)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Cut(Wire):
+    """Ends the process instead of its nth request (from 0)."""
+
+    def __init__(self, storage: Storage, number: int) -> None:
+        super().__init__(storage)
+        self._number = number
+
+    def before(self, operation: str) -> None:  # noqa: ARG002 - whichever it is
+        """End it, if this is the request."""
+        if len(self.operations) == self._number + 1:
+            raise Crash
+
+
+def refusal(code: str, status: int = 400) -> AWSResponse:
+    """Return DynamoDB's answer to what it refuses with this code."""
+    document = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "not now"}
+    return answer_of(document, status)
+
+
+def answer_of(document: dict[str, Any], status: int = 200) -> AWSResponse:
+    """Return an answer with this content."""
+    headers = {"content-type": "application/x-amz-json-1.0"}
+    answer: Any = AWSResponse("http://dynamodb", status, headers, None)
+    answer._content = json.dumps(document).encode()
+    return answer
