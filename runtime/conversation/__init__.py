@@ -12,6 +12,14 @@ from torpor.conversation.events import (
     InterruptRaised,
     OutcomeUnknown,
 )
+from torpor.conversation.formats import (
+    anthropic_messages,
+    anthropic_tools,
+    from_anthropic,
+    from_openai,
+    openai_messages,
+    openai_tools,
+)
 from torpor.conversation.inbox import Waiting, pending_interrupts
 from torpor.conversation.messages import Message, Model, ToolCall
 from torpor.conversation.snapshot import AgentSnapshot, Todo
@@ -39,6 +47,12 @@ __all__ = [
     "Tool",
     "ToolCall",
     "Waiting",
+    "anthropic_messages",
+    "anthropic_tools",
+    "from_anthropic",
+    "from_openai",
+    "openai_messages",
+    "openai_tools",
     "pending_interrupts",
     "tool",
 ]
