@@ -19,6 +19,7 @@ from pykka.messages import (
 )
 
 from torpor.calls import Call, Control, Reply
+from torpor.chores import chores
 from torpor.events import DeadLetter, Hibernated, HibernationReason
 from torpor.proxy import AgentProxy
 from torpor.storage.errors import (
@@ -109,6 +110,7 @@ class Activation(ThawingActor):
         """Forget the agent object and its thread."""
         self.agent = None
         self.journal = None
+        self.system = None
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]  # see ``PooledActor``
@@ -246,8 +248,6 @@ class Activation(ThawingActor):
         return False
 
     def _handle(self, call: Call, *, inline: bool) -> bool:
-        if isinstance(call.message, str):
-            return self._control(call, inline=inline)
         if call.alone or call.fresh:
             if not self._park_until_settled(call, inline=inline):
                 return False
@@ -257,12 +257,16 @@ class Activation(ThawingActor):
                 call.fresh = False
                 self._push_back(call)
                 return True
+        if isinstance(call.message, str):
+            return self._control(call, inline=inline)
         if call.start() and not self._refused(call):
             return self._take_turn(call, inline=inline)
         return True
 
     def _take_turn(self, call: Call, *, inline: bool) -> bool:
         call.trouble = None
+        if call.origin is None or not call.origin.quiet:
+            self.idle_since = None
         turn = self.turn = Turn(self, call, self.copy_epoch)
         command = call.message
         assert not isinstance(command, str)
@@ -388,7 +392,26 @@ class Activation(ThawingActor):
         call.attempts = call.attempts or 1
         if call.message == Control.HIBERNATE:
             return self._hibernate(call, inline=inline)
+        if call.message == Control.TICK:
+            self._tick(call)
+            return True
         return self._delete(call, inline=inline)
+
+    def _tick(self, call: Call) -> None:
+        """Queue the turns of what is due; the tick is answered once they are over."""
+        turns = chores(self, mail=call.args[0])
+        left = [*turns, call]
+
+        def one_less() -> None:
+            left.pop()
+            if not left and call.reply_to is not None:
+                call.reply_to.settle(None, None)
+
+        for turn in reversed(turns):
+            assert turn.reply_to is not None
+            turn.reply_to.on_settled(one_less)
+            self._push_back(turn)
+        one_less()
 
     def _hibernate(self, call: Call, *, inline: bool) -> bool:
         reason: HibernationReason = call.args[0]

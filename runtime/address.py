@@ -7,12 +7,13 @@ partition share a prefix.
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from torpor.storage.errors import InvalidKeyError
 from torpor.storage.keys import MAX_KEY_BYTES, validate_key
 
-__all__ = ["address_of", "prefix_of", "split_address", "validate_kind"]
+__all__ = ["address_of", "prefix_of", "side_key", "split_address", "validate_kind"]
 
 _KIND = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
 _ESCAPES = {"%": "%25", "/": "%2F", "@": "%40"}
@@ -49,3 +50,14 @@ def split_address(address: str) -> tuple[str, str | None, str]:
     for plain, escape in reversed(_ESCAPES.items()):
         partition = partition.replace(escape, plain)
     return kind, partition, key
+
+
+def side_key(place: str, address: str) -> str:
+    """Return the key, beside those of agents, of what the runtime keeps for an agent.
+
+    An address too long to have one stands there by its hash: what is stored names it too.
+    """
+    key = f"${place}/{address}"
+    if len(key.encode()) <= MAX_KEY_BYTES:
+        return key
+    return f"${place}/#{hashlib.sha256(address.encode()).hexdigest()}"

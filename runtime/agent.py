@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from torpor import scheduling
 from torpor.address import validate_kind
 from torpor.commands import Command, commands_of
 from torpor.options import OPTION_NAMES, AgentOptions
@@ -20,9 +21,11 @@ from torpor.storage.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime, timedelta
 
     from torpor.ref import AgentRef
     from torpor.runtime import Runtime
+    from torpor.schedules import Misfire, Schedule
     from torpor.thread import AgentThread
 
 __all__ = ["Agent", "AgentHost", "AgentSpec", "spec_of"]
@@ -30,7 +33,8 @@ __all__ = ["Agent", "AgentHost", "AgentSpec", "spec_of"]
 HOOKS = frozenset(
     {"on_start", "on_thaw", "on_hibernate", "on_failure", "checkpoint", "restore", "migrate"}
 )
-RESERVED = frozenset({"id", "thread", "ref", "runtime"})
+PLANNING = frozenset({"schedule", "schedules", "cancel_schedule"})
+RESERVED = frozenset({"id", "thread", "ref", "runtime"}) | PLANNING
 
 
 class AgentHost(Protocol):
@@ -74,7 +78,7 @@ class AgentSpec:
         self.kind = kind
         self.version = version
         self.options = options
-        self.commands = commands_of(cls, HOOKS)
+        self.commands = commands_of(cls, HOOKS | PLANNING)
         self.hooks = frozenset(
             name
             for name in HOOKS
@@ -203,6 +207,66 @@ class Agent(BaseModel):
     def runtime(self) -> Runtime:
         """The runtime that this agent lives in."""
         return _host_of(self).agent_runtime
+
+    def schedule(
+        self,
+        method: Callable[Concatenate[Self, ...], Any],
+        /,
+        *args: Any,
+        after: float | timedelta | None = None,
+        at: float | datetime | None = None,
+        every: float | timedelta | None = None,
+        cron: str | None = None,
+        tz: str | None = None,
+        id: str | None = None,  # noqa: A002 - the schedule's own
+        misfire: Misfire = "once",
+    ) -> str:
+        """Plan calls of one of this agent's methods, saved with this turn; return the id.
+
+        A due schedule wakes the agent, also after a restart, if a running ``Runtime`` knows its
+        class. Each tick is a turn whose commit moves the schedule on: a crash neither forgets
+        nor doubles it. A handler that raises is rolled back and tried again with back-off, ten
+        times; then a recurring schedule goes on with its next tick, and a one-shot is a dead
+        letter.
+
+        Args:
+            method: One of this agent's, as for ``ask``.
+            args: Its arguments; they are kept as JSON, by the method's annotations.
+            after: Once, so many seconds from now.
+            at: Once, at a ``datetime`` (with a time zone, or in ``tz``) or a Unix time.
+            every: Again and again, so many seconds apart; ``after`` or ``at`` say when first.
+            cron: Five fields, six with seconds in front, or an alias such as ``"@daily"``.
+            tz: The time zone of ``cron`` and ``at``, such as ``"Europe/Berlin"``; default UTC.
+                A local time that a clock change leaves out is skipped; one that comes twice
+                counts the second time. With ``*`` as its hour ``cron`` runs in both.
+            id: To replace or cancel it by: a schedule of the same id is replaced.
+            misfire: What becomes of ticks that passed, by more than a minute, while nobody was
+                there to run them: ``"skip"`` them, run the last one ``"once"``, or ``"all"``,
+                one after the other.
+
+        Raises ``ScheduleError``, ``UnknownMethodError``, ``InvalidArgumentsError``,
+        ``UnserializableError``, and ``ConfigurationError`` outside of this agent's turns.
+        """
+        return scheduling.add(
+            self,
+            method,
+            args,
+            after=after,
+            at=at,
+            every=every,
+            cron=cron,
+            tz=tz,
+            schedule_id=id,
+            misfire=misfire,
+        )
+
+    def cancel_schedule(self, id: str) -> bool:  # noqa: A002 - the schedule's own
+        """Cancel a schedule with this turn; False if there is none of this id."""
+        return scheduling.cancel(self, id)
+
+    def schedules(self) -> list[Schedule]:
+        """Return what is planned, the next one first."""
+        return scheduling.planned(self)
 
     def on_start(self) -> None:
         """Run once in an agent's life, in the transaction of its first turn."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torpor.commands import Command
     from torpor.durable import DurableActor
     from torpor.manager import InstanceManager
+    from torpor.origin import Origin
 
 __all__ = ["Call", "Control", "Reply"]
 
@@ -39,6 +40,7 @@ class Control:
 
     HIBERNATE = "hibernate"
     DELETE = "delete"
+    TICK = "tick"
 
 
 class Call(Envelope[Any]):
@@ -54,6 +56,7 @@ class Call(Envelope[Any]):
         "deadline",
         "fresh",
         "kwargs",
+        "origin",
         "retry_until",
         "target",
         "trouble",
@@ -74,6 +77,7 @@ class Call(Envelope[Any]):
         deadline: float | None = None,
         fresh: bool = False,
         urgent: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self.message = message
         self.reply_to = reply_to  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -84,6 +88,7 @@ class Call(Envelope[Any]):
         self.deadline = deadline
         self.fresh = fresh
         self.urgent = urgent
+        self.origin = origin
         if reply_to is not None:
             reply_to.call = self
         self.attempts = 0
@@ -148,6 +153,25 @@ class Reply(pykka.Future[R], Generic[R]):
     def done(self) -> bool:
         """Whether the reply, a value or an error, is there."""
         return self._done
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error that the call ended with; None if it ended well, or has not ended."""
+        return self._error
+
+    def on_settled(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the reply is there, on the thread that brings it; or at once."""
+        ticket = [None]
+
+        def once() -> None:
+            # Whoever settles it and whoever finds it settled may both come: one gets the ticket.
+            with contextlib.suppress(IndexError):
+                ticket.pop()
+                then()
+
+        self._add_waiter(once)
+        if self._done:
+            once()
 
     def adopt(self, manager: InstanceManager) -> None:
         """Make this the reply of a call in ``manager``: pykka makes futures of its own accord."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin, 
 from pydantic import BaseModel, ConfigDict, ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
+from torpor.arguments import JsonArguments
 from torpor.storage.errors import InvalidArgumentsError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Command:
     __slots__ = (
         "_described",
         "_exact",
+        "_json",
         "_names",
         "_required",
         "_validate",
@@ -75,10 +77,18 @@ class Command:
         self.is_async = inspect.iscoroutinefunction(function)
         self.marks: _Marks = getattr(function, _MARK, _Marks())
         self._validate: Callable[..., Bound] | None = None
+        self._json: JsonArguments | None = None
         self._described = False
         self._exact: tuple[Any, ...] = ()
         self._names: tuple[str, ...] = ()
         self._required = sys.maxsize
+
+    @property
+    def json(self) -> JsonArguments:
+        """What takes the arguments to JSON and back, for calls that are stored."""
+        if self._json is None:
+            self._json = JsonArguments(self, _resolved_hints(self.function))
+        return self._json
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         """Return the names of the parameters that a bound call gives, never their values."""

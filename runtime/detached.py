@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from torpor import persist
 from torpor.address import address_of
 from torpor.agent import spec_of
 from torpor.clock import SystemClock
-from torpor.storage import Change, Conflict, Put, Rejected, Storage, ThreadHead
+from torpor.storage import Change, Conflict, Put, Rejected, Storage
 from torpor.storage.errors import (
     ConfigurationError,
     ConflictError,
@@ -17,6 +18,7 @@ from torpor.storage.errors import (
     StorageError,
 )
 from torpor.storage.retry import retrying
+from torpor.system import join, split
 from torpor.thread import AgentThread
 
 if TYPE_CHECKING:
@@ -30,21 +32,15 @@ A = TypeVar("A", bound="Agent")
 class _DetachedHost:
     """Where a copy lives that no runtime runs: it remembers what it was thawed from."""
 
-    def __init__(  # noqa: PLR0913 - an address has three parts
-        self,
-        storage: Storage,
-        kind: str,
-        key: str,
-        partition: str | None,
-        *,
-        rev: int = 0,
-        head: ThreadHead | None = None,
-    ) -> None:
+    def __init__(self, storage: Storage, kind: str, key: str, partition: str | None) -> None:
         self.agent_id = key
         self.partition = partition
         self.address = address_of(kind, partition, key)
-        self.rev = rev
-        self.agent_thread = AgentThread(storage, SystemClock(), self.address, head)
+        self.rev = 0
+        # What the runtime keeps in the record is not the copy's business: it goes back as it is.
+        self.section: str | None = None
+        self.wake_at: float | None = None
+        self.agent_thread = AgentThread(storage, SystemClock(), self.address, None)
 
     @property
     def agent_ref(self) -> NoReturn:
@@ -71,10 +67,13 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
     try:
         if isinstance(found, StorageError):
             raise found
-        agent = persist.thaw(spec, found)
+        section, fields = split(found.data or "")
+        agent = persist.thaw(spec, replace(found, data=fields) if section else found)
     except Exception as cause:
         raise persist.thaw_error(address, cause) from cause
-    host = _DetachedHost(storage, spec.kind, key, partition, rev=found.rev, head=found.thread)
+    host = _DetachedHost(storage, spec.kind, key, partition)
+    host.rev, host.section, host.wake_at = found.rev, section, found.wake_at
+    host.agent_thread = AgentThread(storage, SystemClock(), address, found.thread)
     object.__setattr__(agent, "_host", host)
     return cast("A", agent)
 
@@ -99,8 +98,9 @@ def hibernate(
     change = Change(
         key=host.address,
         expected_rev=host.rev,
-        put=Put(data=encoded.decode(), kind=spec.kind, version=spec.version),
+        put=Put(data=join(host.section, encoded.decode()), kind=spec.kind, version=spec.version),
         thread=write,
+        wake_at=host.wake_at,
         at=time.time(),
     )
     commit = retrying()

@@ -19,6 +19,7 @@ from torpor.storage.errors import (
     StorageUnavailableError,
 )
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
+from torpor.system import SystemState, join
 from torpor.workers import PooledActor
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class DurableActor(PooledActor):
         "releasing",
         "rev",
         "stalled",
+        "system",
         "unsavable",
         "unsaved",
         "unstored",
@@ -104,6 +106,7 @@ class DurableActor(PooledActor):
         self.rev = 0
         self.head: ThreadHead | None = None
         self.journal: AgentThread | None = None
+        self.system: SystemState | None = None
         self.dirty = False
         self.changes = 0
         self.epoch: int = 0
@@ -143,11 +146,27 @@ class DurableActor(PooledActor):
     def rested(self) -> None:
         """Take note that nothing is left to do. Called unlocked."""
 
+    # -- what the runtime keeps in the record -------------------------------------------------
+
+    def runtime_state(self) -> SystemState:
+        """Return the runtime's section of this agent, made if there is none."""
+        if self.system is None:
+            self.system = SystemState(self.address)
+        return self.system
+
+    def send_outbox(self) -> None:
+        """Have delivered what is durable in the outbox and not under way."""
+        with self.lock:
+            system = self.system
+            waiting = system.waiting() if system is not None else None
+        if waiting and system is not None:
+            self.manager.courier.send(self.address, system.life, waiting)
+
     # -- turns come in ------------------------------------------------------------------------
 
     def finish(self, turn: Turn, encoded: bytes) -> None:
         """Take up a turn that has ended with the state ``encoded``; answer it when it may be."""
-        journal = self.journal
+        journal, system = self.journal, self.system
         with self.lock:
             turn.open = False
             if turn.epoch != self.epoch:
@@ -159,6 +178,9 @@ class DurableActor(PooledActor):
             if journal is not None and journal.turn_dirty:
                 changed = True
                 journal.close_turn()
+            if system is not None and system.turn_dirty:
+                changed = True
+                system.close_turn()
             turn.changed = changed
             durability = self.registration.options.durability
             if changed and durability != "none":
@@ -233,11 +255,16 @@ class DurableActor(PooledActor):
 
     def _change(self) -> Change:
         spec = self.registration.spec
+        data, wake_at = self.base.decode(), None
+        if self.system is not None:
+            section, wake_at = self.system.save()
+            data = join(section, data)
         return Change(
             key=self.address,
             expected_rev=self.rev,
-            put=Put(data=self.base.decode(), kind=spec.kind, version=spec.version),
+            put=Put(data=data, kind=spec.kind, version=spec.version),
             thread=self.journal.finished() if self.journal is not None else None,
+            wake_at=wake_at,
             at=self.manager.clock.time(),
         )
 
@@ -266,6 +293,8 @@ class DurableActor(PooledActor):
             write: ThreadWrite | None = inflight.change.thread
             if write is not None and self.journal is not None:
                 self.journal.saved(write, outcome.thread)
+            system = self.system
+            waiting = system.saved() if system is not None else None
             leaving = inflight.queue
             if not self.dirty:
                 # What queued up behind the change and changed nothing saw only what is durable.
@@ -275,7 +304,10 @@ class DurableActor(PooledActor):
                 if isinstance(item, Gate):
                     item.turn.let_out = True
             self.ready = [*(self.ready or ()), *leaving]
+        self.manager.waker.saved(self.address, inflight.change.wake_at)
         self._release()
+        if waiting and system is not None:
+            self.manager.courier.send(self.address, system.life, waiting)
         if self.registration.options.durability == "turn":
             self.flush()
         elif self.dirty:

@@ -19,7 +19,14 @@ __all__ = [
     "Hibernated",
     "HibernationReason",
     "HookFailed",
+    "KindUnknown",
+    "MessageDelivered",
+    "MessageDied",
+    "MessageFailed",
     "SaveFailed",
+    "ScheduleFailed",
+    "ScheduleFired",
+    "ScheduleMissed",
     "ThawFailed",
     "Thawed",
 ]
@@ -98,6 +105,81 @@ class DeadLetter(AgentEvent):
 
     method: str
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDelivered(AgentEvent):
+    """A durable message was applied by ``agent``, its receiver.
+
+    ``sender`` is an address, None if the message was sent from outside of any agent.
+    """
+
+    sender: str | None
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFailed(AgentEvent):
+    """A durable message could not be applied, and will be tried again at ``retry_at``.
+
+    ``agent`` keeps it: its sender, or its receiver if it was sent from outside of any agent.
+    ``failures`` counts those that were not transient.
+    """
+
+    target: str
+    id: str
+    error: BaseException
+    failures: int
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDied(AgentEvent):
+    """A durable message failed too often; ``agent`` keeps it among its dead letters."""
+
+    target: str
+    id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFired(AgentEvent):
+    """A schedule's handler has run, and what it did is durable."""
+
+    schedule: str
+    tick: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMissed(AgentEvent):
+    """``count`` ticks passed while nobody was there; by its misfire policy they are not run."""
+
+    schedule: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFailed(AgentEvent):
+    """A schedule's handler raised, and is tried again at ``retry_at``; None: it is given up.
+
+    A recurring one goes on with its next tick; a given up one-shot is among the dead letters.
+    """
+
+    schedule: str
+    tick: str
+    error: BaseException
+    attempt: int
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindUnknown(AgentEvent):
+    """Something waits for ``agent``, whose class this runtime does not know. Told once a kind.
+
+    It goes on waiting: name the class in ``Runtime(agents=[…])``, here or in another process.
+    """
+
+    kind: str
 
 
 E = TypeVar("E", bound=AgentEvent)

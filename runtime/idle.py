@@ -28,8 +28,8 @@ class IdleTable:
     def __len__(self) -> int:
         return sum(len(resting) for resting in self._by_timeout.values())
 
-    def add(self, activation: Activation, now: float) -> bool:
-        """Note that ``activation`` came to rest.
+    def add(self, activation: Activation, now: float, *, again: bool = True) -> bool:
+        """Note that ``activation`` came to rest; without ``again``, unless that is noted already.
 
         True if nobody watches its timeout yet: the caller then sees to it that ``take_due`` is
         called when it is over, and again when that says so.
@@ -37,6 +37,8 @@ class IdleTable:
         timeout = activation.registration.options.idle_timeout
         with self._lock:
             resting = self._by_timeout.setdefault(timeout, {})
+            if activation in resting and not again:
+                return False
             resting.pop(activation, None)
             resting[activation] = now
             if timeout is None or timeout in self._watched:

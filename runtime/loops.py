@@ -88,7 +88,9 @@ class AsyncTurns:
 
     def _start(self, activation: Activation, turn: Turn) -> None:
         assert self._loop is not None
-        context = turn.call.context or contextvars.copy_context()
+        context = turn.call.context
+        if context is None:
+            context = contextvars.copy_context()
         task = self._loop.create_task(_run(activation, turn), context=context)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, activation, turn))
@@ -115,8 +117,11 @@ async def _run(activation: Activation, turn: Turn) -> None:
     call = turn.call
     assert not isinstance(call.message, str)
     try:
-        activation.begin(turn)
-        result = await call.message.function(activation.agent, *call.args, **call.kwargs)
+        if activation.begin(turn):
+            result = await call.message.function(activation.agent, *call.args, **call.kwargs)
+        else:
+            activation.resume_after_async()
+            return
     except asyncio.CancelledError as error:
         activation.end(turn, None, activation.cancelled(error))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torpor import persist
 from torpor.activation import Activation
+from torpor.address import split_address
 from torpor.agent import spec_of
 from torpor.counters import Counter
+from torpor.courier import Courier
 from torpor.events import (
     AgentEvent,
     ConflictDetected,
@@ -17,6 +19,7 @@ from torpor.events import (
     Events,
     Hibernated,
     HibernationReason,
+    KindUnknown,
     SaveFailed,
     Thawed,
     ThawFailed,
@@ -24,19 +27,24 @@ from torpor.events import (
 from torpor.idle import IdleTable
 from torpor.lanes import Lane
 from torpor.loops import AsyncTurns
+from torpor.mail import Mail
 from torpor.storage import Conflict, Record, Rejected, Saved
 from torpor.storage.errors import (
     DuplicateKindError,
     InvalidStateError,
     RuntimeStoppedError,
     StorageError,
+    UnknownKindError,
 )
 from torpor.storage.retry import MAX_RETRY_SECONDS
 from torpor.timer import Timer
 from torpor.waits import WaitGraph
+from torpor.waker import Waker
 from torpor.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torpor.agent import Agent, AgentSpec
     from torpor.calls import Call
     from torpor.clock import Clock
@@ -97,6 +105,7 @@ class InstanceManager:
         max_thaws: int,
         max_workers: int,
         always_thaw: bool,
+        wake_interval: float | None,
     ) -> None:
         self.runtime = runtime
         self.storage = storage
@@ -115,6 +124,10 @@ class InstanceManager:
         self.idle = IdleTable()
         self.turns, self.thaws, self.hibernations = Counter(), Counter(), Counter()
         self.conflicts, self.save_failures, self.dead_letters = Counter(), Counter(), Counter()
+        self.waker = Waker(self, wake_interval)
+        self.courier = Courier(self)
+        self.mail = Mail(self)
+        self._unknown: set[str] = set()
         self._defaults = defaults
         self._registrations: dict[str, Registration] = {}
         self._lock = threading.Lock()
@@ -151,6 +164,7 @@ class InstanceManager:
                 registration = self._registrations.setdefault(
                     spec.kind, Registration(spec, self._defaults.override(spec.options))
                 )
+            self.waker.start()
         if registration.spec is not spec:
             msg = (
                 f"{spec.cls.__qualname__} and {registration.spec.cls.__qualname__} are both of "
@@ -162,6 +176,14 @@ class InstanceManager:
     def ref(self, registration: Registration, key: str, partition: str | None) -> AgentRef[Any]:
         """Return the reference to an agent."""
         return self.runtime.get(registration.spec.cls, key, partition=partition)
+
+    def ref_of(self, address: str, initial: Mapping[str, Any] | None = None) -> AgentRef[Any]:
+        """Return the reference to the agent at an address; ``UnknownKindError``."""
+        kind, partition, key = split_address(address)
+        registration = self._registrations.get(kind)
+        if registration is None:
+            raise UnknownKindError(address, f"no class of kind {kind!r} is known here")
+        return self.runtime.get(registration.spec.cls, key, partition=partition, initial=initial)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -209,10 +231,17 @@ class InstanceManager:
             return
         now = self.clock.monotonic()
         timeout = activation.registration.options.idle_timeout
-        if self.idle.add(activation, now) and timeout is not None:
+        before = activation.idle_since
+        spoken_to = before is None
+        since = activation.idle_since = now if before is None else before
+        if self.idle.add(activation, now, again=spoken_to) and timeout is not None:
             self.timer.at(now + timeout, lambda: self._hibernate_idle(timeout))
         if activation.claimed or activation.closed:
             self.idle.discard(activation)
+        elif timeout is not None and since + timeout <= now and not spoken_to:
+            # The runtime's own turn was under way when its time had come.
+            self.idle.discard(activation)
+            self._put_to_sleep(activation, HibernationReason.IDLE)
         elif len(self.table) > self.max_live:
             self._evict()
 
@@ -262,6 +291,7 @@ class InstanceManager:
         """Start the idle clock anew, if the agent is live."""
         activation = self.table.get(address)
         if activation is not None:
+            activation.idle_since = None
             self.rested(activation)
 
     # -- saving -------------------------------------------------------------------------------
@@ -322,21 +352,30 @@ class InstanceManager:
 
     # -- what happened ------------------------------------------------------------------------
 
-    def _emit(self, event: AgentEvent) -> None:
+    def tell_event(self, event: AgentEvent) -> None:
+        """Tell an event that nothing is counted by."""
         if self.events.wanted():
             self.events.emit(event)
+
+    def note_unknown(self, error: UnknownKindError) -> None:
+        """Tell, once a kind, that something waits for an agent whose class is not known."""
+        kind = error.agent.partition("/")[0]
+        if kind not in self._unknown:
+            self._unknown.add(kind)
+            logger.error("%s", error)
+            self.tell_event(KindUnknown(error.agent, kind))
 
     def note_thawed(self, event: Thawed) -> None:
         """Count and tell a thaw; a failure of before is over."""
         if self._failures:
             self._failures.pop(event.agent, None)
         self.thaws.add()
-        self._emit(event)
+        self.tell_event(event)
 
     def note_hibernated(self, event: Hibernated) -> None:
         """Count and tell a hibernation."""
         self.hibernations.add()
-        self._emit(event)
+        self.tell_event(event)
 
     def note_thaw_failure(self, event: ThawFailed) -> None:
         """Remember a failed thaw, so that the next one is tried after a while only."""
@@ -347,7 +386,7 @@ class InstanceManager:
             until = self.clock.monotonic() + wait
             self._failures[event.agent] = _Failure(event.error, count, until)
         logger.error("%s cannot be thawed: %s", event.agent, event.error)
-        self._emit(event)
+        self.tell_event(event)
 
     def note_conflict(self, event: ConflictDetected) -> None:
         """Count and tell a conflict; answered turns that it drops are an error."""
@@ -358,19 +397,19 @@ class InstanceManager:
                 event.agent,
                 event.lost_turns,
             )
-        self._emit(event)
+        self.tell_event(event)
 
     def note_save_failure(self, event: SaveFailed) -> None:
         """Count and tell a failed save."""
         self.save_failures.add()
         logger.warning("%s: save failed (attempt %d): %r", event.agent, event.attempt, event.error)
-        self._emit(event)
+        self.tell_event(event)
 
     def dead_letter(self, event: DeadLetter) -> None:
         """Count and tell a message that nobody answers for."""
         self.dead_letters.add()
         logger.error("%s.%s: dead letter: %s", event.agent, event.method, event.error)
-        self._emit(event)
+        self.tell_event(event)
 
     def failure(self, address: str) -> BaseException | None:
         """Return why the agent's last thaw failed, None if it did not."""

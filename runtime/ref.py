@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import copy
 import threading
@@ -17,13 +18,15 @@ from typing import (
     overload,
 )
 
+from torpor import outbox
 from torpor.address import address_of
 from torpor.calls import Call, Control, Reply
+from torpor.courier import AGENT_SCHEME
 from torpor.durable import Gate
 from torpor.eventloop import on_event_loop
 from torpor.events import DeadLetter, HibernationReason
 from torpor.proxy import AgentProxy
-from torpor.storage.errors import BlockingCallError
+from torpor.storage.errors import BlockingCallError, ConfigurationError
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class AgentRef(Generic[A]):
         "_fresh",
         "_initial",
         "_manager",
+        "_message_id",
         "_timeout",
         "address",
         "key",
@@ -96,11 +100,13 @@ class AgentRef(Generic[A]):
         initial: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         fresh: bool = False,
+        message_id: str | None = None,
     ) -> None:
         self._manager = manager
         self._initial = initial
         self._timeout = timeout
         self._fresh = fresh
+        self._message_id = message_id
         self.registration = registration
         self.address = address_of(registration.spec.kind, partition, key)
         self.key = key
@@ -123,13 +129,19 @@ class AgentRef(Generic[A]):
         return None if self._initial is None else dict(self._initial)
 
     def options(
-        self, *, timeout: float | _Unchanged | None = _UNCHANGED, fresh: bool | None = None
+        self,
+        *,
+        timeout: float | _Unchanged | None = _UNCHANGED,
+        fresh: bool | None = None,
+        message_id: str | None = None,
     ) -> AgentRef[A]:
         """Return a copy of this reference whose calls have other options.
 
         ``timeout``: seconds to wait for a reply; None = for ever. ``fresh``: before the turn
         runs, the revision is compared with the stored one, and a copy that another process has
-        made stale is thawed anew.
+        made stale is thawed anew. ``message_id``: what ``send`` sends from outside of any agent
+        is applied once, however often it is sent with this id (an agent remembers the newest
+        1,000); for a sender that can't know whether it has sent it already.
         """
         return AgentRef(
             self._manager,
@@ -139,6 +151,7 @@ class AgentRef(Generic[A]):
             initial=self._initial,
             timeout=self._timeout if isinstance(timeout, _Unchanged) else timeout,
             fresh=self._fresh if fresh is None else fresh,
+            message_id=self._message_id if message_id is None else message_id,
         )
 
     # -- calls --------------------------------------------------------------------------------
@@ -206,6 +219,59 @@ class AgentRef(Generic[A]):
         """
         command = self.registration.spec.find(method)
         self.dispatch_tell(command, args, kwargs)
+
+    def send(
+        self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> str:
+        """Send a durable message: applied exactly once, whoever crashes. Return its id.
+
+        Inside a turn it leaves if, and only if, the turn commits. Elsewhere it is durable
+        before this returns. Messages of one sender to one agent are applied in order. A handler
+        that raises is rolled back and tried again with back-off, those behind it wait; after
+        ten failures the message becomes a dead letter (see ``dead_letters``).
+
+        Arguments travel as JSON, by the method's annotations. Raises ``UnserializableError``,
+        the errors of a wrong call, ``ConfigurationError`` if the receiver, or the agent that
+        sends, is not saved after each turn (``durability``), and outside of turns
+        ``StorageError`` (if it is a ``StorageUnavailableError``, the message may be stored) and
+        ``BlockingCallError`` on an event loop's thread: use ``await ref.asend(…)`` there.
+        """
+        payload = self._letter(method, args, kwargs)
+        if current_turn() is not None:
+            return self._put(payload)
+        if on_event_loop():
+            detail = "this thread runs an event loop; use await ref.asend(…)"
+            raise BlockingCallError(self.address, detail)
+        return self._manager.mail.post(self.address, payload, self._message_id)
+
+    async def asend(
+        self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> str:
+        """``send`` for async code."""
+        payload = self._letter(method, args, kwargs)
+        if current_turn() is not None:
+            return self._put(payload)
+        post = self._manager.mail.post
+        return await asyncio.to_thread(post, self.address, payload, self._message_id)
+
+    def _put(self, payload: dict[str, Any]) -> str:
+        turn = current_turn()
+        if turn is not None and turn.activation.manager is not self._manager:
+            msg = f"{self.address} lives in another runtime than the agent that sends"
+            raise ConfigurationError(msg)
+        return outbox.put(f"{AGENT_SCHEME}:{self.address}", payload)
+
+    def _letter(
+        self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        command = self.registration.spec.find(method)
+        if self.registration.options.durability != "turn":
+            durability = self.registration.options.durability
+            msg = f"{self.address} has durability={durability!r}: it cannot mark what it applied"
+            raise ConfigurationError(msg)
+        args, kwargs = command.bind(self.address, args, kwargs)
+        letter = {"method": command.name, **command.json.dump(self.address, args, kwargs)}
+        return letter if self._initial is None else {**letter, "initial": dict(self._initial)}
 
     def proxy(self) -> AgentProxy:
         """Return a pykka-like proxy: methods return a ``Reply``, ``.defer(…)`` tells."""

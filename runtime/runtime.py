@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import platformdirs
 
 from torpor import detached
 from torpor.clock import Clock, SystemClock
 from torpor.eventloop import on_event_loop
 from torpor.events import AgentEvent
+from torpor.home import default_url
 from torpor.manager import InstanceManager
 from torpor.options import AgentOptions
 from torpor.ref import AgentRef
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
     from torpor.agent import Agent
     from torpor.options import Durability
+    from torpor.outbox import Deliverer
 
 __all__ = ["Runtime", "RuntimeStats"]
 
@@ -65,7 +63,8 @@ class Runtime:
 
     Args:
         storage: where agents hibernate to.
-        agents: classes to know from the start; others are known when first used.
+        agents: classes to know from the start; others are known when first used. Only agents
+            of known classes are woken by their schedules and durable messages.
         idle_timeout: hibernate an agent that nobody spoke to for so long; None = never.
         durability: when turns are saved: "turn", "interval", "hibernate" or "none".
         flush_interval: how often "interval" saves.
@@ -77,6 +76,8 @@ class Runtime:
             unsaved and attached agents stay.
         max_thaws: most agents that are read from the storage at once.
         max_workers: most worker threads, those that wait for a reply included.
+        wake_interval: how often the storage is asked for agents that have something to do; None
+            = never, then only what this process itself has scheduled or sent is on time.
         drain_timeout: how long ``stop`` lets queued turns finish.
         always_thaw: for tests: hibernate after every message, copy arguments and results, so
             that whatever depends on memory fails.
@@ -99,6 +100,7 @@ class Runtime:
         max_thaws: int = 64,
         max_workers: int = 256,
         drain_timeout: float = 30.0,
+        wake_interval: float | None = 2.0,
         always_thaw: bool = False,
         clock: Clock | None = None,
     ) -> None:
@@ -130,6 +132,7 @@ class Runtime:
             max_thaws=max_thaws,
             max_workers=max_workers,
             always_thaw=always_thaw,
+            wake_interval=wake_interval,
         )
         for cls in agents:
             self.manager.register(cls)
@@ -194,6 +197,10 @@ class Runtime:
     ) -> int:
         """Save a detached copy and return its new revision; ``ConflictError`` if it is stale."""
         return detached.hibernate(self.storage, agent, key, partition=partition)
+
+    def deliver_by(self, scheme: str, deliverer: Deliverer) -> None:
+        """Have messages to targets ``"scheme:…"`` (see ``torpor.outbox``) brought there."""
+        self.manager.courier.register(scheme, deliverer)
 
     # -- watching -----------------------------------------------------------------------------
 
@@ -314,5 +321,4 @@ def _open(storage: str | Storage | None) -> Storage:
     if storage is not None:
         msg = f"a storage is a URL or a Storage, not {type(storage).__name__}"
         raise ConfigurationError(msg)
-    home = os.environ.get("TORPOR_HOME") or platformdirs.user_data_dir("torpor", appauthor=False)
-    return open_storage(f"sqlite:///{Path(home).absolute() / 'torpor.db'}")
+    return open_storage(default_url())

@@ -10,6 +10,7 @@ from torpor import persist
 from torpor.events import DeadLetter, Thawed, ThawFailed
 from torpor.storage.errors import CallOutcome, CallTimeoutError, StorageUnavailableError
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
+from torpor.system import SystemState
 from torpor.transaction import TransactionalActor
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ThawingActor(TransactionalActor):
     __slots__ = (
         "arrived",
         "batch",
+        "idle_since",
         "initial",
         "lifecycle",
         "load_attempts",
@@ -56,6 +58,8 @@ class ThawingActor(TransactionalActor):
         self.initial = initial
         self.lifecycle = Lifecycle.THAWING
         self.refreshing = False
+        # When it came to rest; None if a message came that starts the idle clock anew.
+        self.idle_since: float | None = None
         # Messages taken out of the mailbox, the next one last.
         self.batch: list[Call] | None = None
         self.arrived: tuple[Record | None, BaseException | None] | None = None
@@ -120,15 +124,18 @@ class ThawingActor(TransactionalActor):
             self.refreshing = False
             if self.agent is not None and self.rev == (record.rev if record else 0):
                 return
+        system: SystemState | None = None
         if record is None:
             agent = persist.fresh(spec, self.initial, self.address)
         else:
+            system, record = SystemState.detach(record)
             agent = persist.thaw(spec, record)
         object.__setattr__(agent, "_host", self)
         self.base = persist.encode(agent, spec, self.address)
         self.copy_epoch = self.epoch
         self.agent = agent
         self.journal = None
+        self.system = system
         self.rev = record.rev if record else 0
         self.head = record.thread if record else None
         hook = "on_start" if record is None else "on_thaw"

@@ -76,28 +76,40 @@ class TransactionalActor(DurableActor):
 
     def run_sync(self, turn: Turn, command: Command) -> None:
         """Run a sync turn, from begin to end, on this thread."""
-        context = turn.call.context or contextvars.copy_context()
+        context = turn.call.context
+        if context is None:
+            context = contextvars.copy_context()
         context.run(self._run_in_context, turn, command)
 
     def _run_in_context(self, turn: Turn, command: Command) -> None:
         call = turn.call
         try:
-            self.begin(turn)
+            if not self.begin(turn):
+                return
             result = command.function(self.agent, *call.args, **call.kwargs)
         except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
             self.end(turn, None, error)
         else:
             self.end(turn, result, None)
 
-    def begin(self, turn: Turn) -> None:
-        """Start a turn on this thread and context; runs the hook that is due."""
+    def begin(self, turn: Turn) -> bool:
+        """Start a turn on this thread and context; runs the hook that is due.
+
+        False if it turns out not to be wanted: then it is over.
+        """
         enter_turn(turn)
         if self.journal is not None:
             self.journal.begin_turn()
+        origin = turn.call.origin
+        if origin is not None and not origin.begin(self):
+            self.turn = None
+            self.finish(turn, self.base)
+            return False
         if self.due_hook is not None:
             getattr(self.agent, self.due_hook)()
         if self.registration.options.track_commands:
             self._track("instruction_start", turn)
+        return True
 
     def end(self, turn: Turn, result: Any, error: BaseException | None) -> None:
         """Finish a turn: keep what it did, or roll it back."""
@@ -117,6 +129,8 @@ class TransactionalActor(DurableActor):
             error = invalid
         if error is not None:
             encoded = self._roll_back(turn, error, tracked=tracked)
+            if turn.call.origin is not None and self.agent is not None:
+                turn.call.origin.failed(self, error)
         turn.result, turn.error = result, error
         self.turn = None
         self.manager.turns.add()
@@ -150,6 +164,8 @@ class TransactionalActor(DurableActor):
         turn.held = None
         if self.journal is not None:
             self.journal.roll_back_turn()
+        if self.system is not None:
+            self.system.roll_back_turn()
         try:
             persist.reset(agent, self.registration.spec, self.base)
         except Exception:
@@ -167,8 +183,8 @@ class TransactionalActor(DurableActor):
         self._track("instruction_end", turn, status="error")
 
     def _track(self, kind: str, turn: Turn, **more: str) -> None:
-        command = turn.call.message
-        if isinstance(command, str):
+        command, origin = turn.call.message, turn.call.origin
+        if isinstance(command, str) or (origin is not None and origin.quiet):
             return
         payload: dict[str, Any] = {"action": command.name}
         if names := command.given(turn.call.args, turn.call.kwargs):

@@ -5,6 +5,7 @@ TorporError
 │   ├── MissingDriverError            the storage needs a package that is not installed
 │   ├── AgentDefinitionError          an agent class that cannot work (also a TypeError)
 │   ├── DuplicateKindError            two classes claim one kind
+│   ├── ScheduleError                 a schedule that says no time (also a ValueError)
 │   └── SchemaVersionError            stored by a newer version than this code
 ├── InvalidKeyError               a key, kind or partition that cannot be used (also a ValueError)
 ├── UnserializableError           a value that is not JSON (also a TypeError)
@@ -99,6 +100,7 @@ __all__ = [
     "RecordTooLargeError",
     "RuntimeStoppedError",
     "SaveError",
+    "ScheduleError",
     "SchemaVersionError",
     "StopError",
     "StorageClosedError",
@@ -151,6 +153,13 @@ class AgentDefinitionError(ConfigurationError, TypeError):
 
 class DuplicateKindError(ConfigurationError):
     """Two classes of one runtime share a kind. Give one of them ``kind="…"``."""
+
+
+class ScheduleError(ConfigurationError, ValueError):
+    """A schedule that says no time: a wrong cron expression, time zone, date or interval.
+
+    Raised where the schedule is made; what was planned under the same id stays as it is.
+    """
 
 
 class SchemaVersionError(ConfigurationError):

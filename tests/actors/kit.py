@@ -85,6 +85,7 @@ def new_runtime(
         max_workers=max_workers,
         mailbox=mailbox,
         clock=clock,
+        wake_interval=None,
     )
 
 

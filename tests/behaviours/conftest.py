@@ -31,8 +31,11 @@ def storage() -> Iterator[FaultyStorage]:
 
 @pytest.fixture
 def runtime(storage: FaultyStorage, clock: ManualClock) -> Iterator[Runtime]:
-    """Return a runtime whose agents hibernate 10 s after the last message, on ``clock``."""
-    with Runtime(storage, idle_timeout=10, clock=clock) as runtime:
+    """Return a runtime whose agents hibernate 10 s after the last message, on ``clock``.
+
+    It asks the storage nothing by itself.
+    """
+    with Runtime(storage, idle_timeout=10, clock=clock, wake_interval=None) as runtime:
         yield runtime
 
 

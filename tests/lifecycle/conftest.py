@@ -39,8 +39,8 @@ def storage(memory: MemoryStorage) -> Iterator[FaultyStorage]:
 
 @pytest.fixture
 def runtime(storage: FaultyStorage, clock: LifeClock) -> Iterator[Runtime]:
-    """Return a runtime on ``storage`` whose time stands still."""
-    with running(storage, clock=clock, idle_timeout=60) as runtime:
+    """Return a runtime on ``storage`` whose time stands still, and that asks it nothing itself."""
+    with running(storage, clock=clock, idle_timeout=60, wake_interval=None) as runtime:
         yield runtime
 
 

@@ -111,8 +111,8 @@ class Rests:
         idle = runtime.manager.idle
         add = idle.add
 
-        def noted(activation: Activation, now: float) -> bool:
-            added = add(activation, now)
+        def noted(activation: Activation, now: float, *, again: bool = True) -> bool:
+            added = add(activation, now, again=again)
             with self._changed:
                 self._count[activation.address] += 1
                 self._changed.notify_all()

@@ -59,8 +59,8 @@ def storage(memory: MemoryStorage) -> Iterator[FaultyStorage]:
 
 @pytest.fixture
 def runtime(storage: FaultyStorage, clock: ObservedClock) -> Iterator[Runtime]:
-    """Return a runtime on ``storage`` whose time stands still."""
-    with Runtime(storage, clock=clock, idle_timeout=60) as runtime:
+    """Return a runtime on ``storage`` whose time stands still, and that asks it nothing itself."""
+    with Runtime(storage, clock=clock, idle_timeout=60, wake_interval=None) as runtime:
         yield runtime
 
 

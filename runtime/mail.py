@@ -1,0 +1,158 @@
+"""Durable messages from outside of any agent, in a journal beside the receiver.
+
+``send`` appends to the standalone thread ``$mail/<address>``, whose head is due at once; that is
+all that the sender waits for. The receiver keeps in its own record how far it has applied it,
+in the commit of the turn that applied it, so each message is applied once, in order; applied
+entries are trimmed afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from torpor.address import side_key
+from torpor.bookkeeping import refused
+from torpor.calls import Call, Reply
+from torpor.events import MessageDelivered
+from torpor.origin import Mailed
+from torpor.outbox import TRANSIENT
+from torpor.storage import Change, Conflict, Entry, Saved, Space, ThreadWrite
+from torpor.storage.errors import InvalidArgumentsError, StorageError, UnknownMethodError
+from torpor.storage.records import new_id
+from torpor.system import MailPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torpor.manager import InstanceManager
+    from torpor.storage import Storage
+    from torpor.thawing import ThawingActor
+
+__all__ = ["Mail", "is_mail", "receiver_of"]
+
+logger = logging.getLogger("torpor")
+
+PLACE = "mail"
+_PREFIX = side_key(PLACE, "")
+_AT_ONCE = 64
+
+
+def is_mail(key: str) -> bool:
+    """Return whether a thread of this id holds an agent's mail."""
+    return key.startswith(_PREFIX)
+
+
+def receiver_of(storage: Storage, thread_id: str) -> str | None:
+    """Return the address of the agent whose mail ``thread_id`` holds, None if that is gone."""
+    address = thread_id.removeprefix(_PREFIX)
+    if not address.startswith("#"):
+        return address
+    head = storage.thread_head(thread_id)
+    return None if head is None else head.metadata.get("agent")
+
+
+class Mail:
+    """Takes messages from outside, and brings them to live agents. Thread-safe."""
+
+    def __init__(self, manager: InstanceManager) -> None:
+        self._manager = manager
+
+    def post(self, address: str, letter: dict[str, Any], message_id: str | None) -> str:
+        """Store a message for an agent, and have the agent woken; return the message's id."""
+        manager, thread_id = self._manager, side_key(PLACE, address)
+        now = manager.clock.time()
+        entry = Entry(
+            kind="message",
+            payload=letter,
+            refs={"given": True} if message_id else {},
+            at=now,
+            id=message_id or f"mail-{new_id()}",
+        )
+        manager.storage.append_thread(thread_id, entry, metadata={"agent": address}, wake_at=now)
+        manager.waker.saved(thread_id, now)
+        return entry.id
+
+    def turns(self, actor: ThawingActor) -> list[Call]:
+        """Return the turns that apply an agent's next messages, in order. Reads the storage."""
+        manager, address = self._manager, actor.address
+        place = actor.system.finished.mail if actor.system is not None else MailPlace()
+        if place.retry_at is not None and place.retry_at > manager.clock.time():
+            self._tidy_later(address, place.cursor, place.retry_at)
+            return []
+        thread = manager.storage.load_thread(
+            side_key(PLACE, address), after=place.cursor - 1, limit=_AT_ONCE
+        )
+        entries = thread.entries if thread is not None else ()
+        if not entries:
+            self._tidy_later(address, place.cursor, None)
+            return []
+        origins: list[Mailed] = []
+        for entry in entries:
+            origins.append(Mailed(entry, origins[-1].entry.seq if origins else None))
+        turns = [self._turn(actor, origin) for origin in origins]
+        last = turns[-1].reply_to
+        assert last is not None
+        last.on_settled(lambda: self._tidy_after(address, origins, turns))
+        return turns
+
+    def _turn(self, actor: ThawingActor, origin: Mailed) -> Call:
+        manager, letter = self._manager, origin.entry.payload
+        reply: Reply[object] = Reply(manager)
+        try:
+            command = actor.registration.spec.find_name(letter["method"])
+            args, kwargs = command.json.load(actor.address, letter)
+        except (UnknownMethodError, InvalidArgumentsError) as error:
+            command, args, kwargs = refused(letter["method"], error)
+        call = Call(actor.address, command, args, kwargs, reply_to=reply, origin=origin)
+
+        def settled() -> None:
+            if reply.error is None and origin.applied:
+                event = MessageDelivered(actor.address, None, origin.entry.id)
+                manager.tell_event(event)
+
+        reply.on_settled(settled)
+        return call
+
+    # -- afterwards ---------------------------------------------------------------------------
+
+    def _tidy_after(self, address: str, origins: Sequence[Mailed], turns: Sequence[Call]) -> None:
+        """Trim what was applied, as far as it is known to be durable."""
+        cursor, retry_at = 0, None
+        for origin, turn in zip(origins, turns, strict=True):
+            lost = turn.reply_to is None or isinstance(turn.reply_to.error, TRANSIENT)
+            if lost:  # what it noted may not be durable
+                break
+            cursor, retry_at = max(cursor, origin.cursor), origin.retry_at
+            if retry_at is not None:
+                break
+        self._tidy_later(address, cursor, retry_at)
+
+    def _tidy_later(self, address: str, cursor: int, retry_at: float | None) -> None:
+        self._manager.pool.schedule(lambda: self._tidy(address, cursor, retry_at))
+
+    def _tidy(self, address: str, cursor: int, retry_at: float | None) -> None:
+        """Remove applied messages, and say when the next one is due, unless one has come."""
+        storage, thread_id = self._manager.storage, side_key(PLACE, address)
+        now = self._manager.clock.time()
+        try:
+            head = storage.thread_head(thread_id)
+            if head is None:
+                return
+            wake_at = None if cursor >= head.rev else retry_at or now
+            change = Change(
+                key=thread_id,
+                space=Space.THREADS,
+                expected_rev=head.rev,
+                thread=ThreadWrite(id=thread_id, trim_before=cursor),
+                wake_at=wake_at,
+                at=now,
+            )
+            [outcome] = storage.commit([change])
+        except StorageError as error:
+            logger.warning("%s: its mail will be trimmed later: %s", address, error)
+            return
+        if isinstance(outcome, Saved):
+            self._manager.waker.saved(thread_id, wake_at)
+        elif isinstance(outcome, Conflict):  # one has come meanwhile, and is due already
+            self._manager.waker.saved(thread_id, now)

@@ -1,0 +1,1 @@
+"""Durable messages, between agents and from outside."""

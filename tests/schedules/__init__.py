@@ -1,0 +1,1 @@
+"""Schedules: what agents plan for themselves."""
