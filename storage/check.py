@@ -15,7 +15,7 @@ wake-up    nothing would wake an agent that has asked for it (file storage)
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torpor.storage.encoding import NO_CODEC
 from torpor.storage.errors import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "check"]
 
+T = TypeVar("T")
+
 _AT_ONCE = 200
 _ENTRIES_AT_ONCE = 500
 
@@ -54,15 +56,23 @@ def check(
     yield from storage.inspect()
     checked = 0
     for space in Space:
-        try:
-            for keys in _batches(storage.all_keys(space, tombstones=True)):
-                yield from _check_records(storage, space, keys)
-                checked += len(keys)
-                if on_batch is not None:
-                    on_batch(checked)
-        except CorruptRecordError as error:  # what lists the keys is damaged itself
-            yield Finding("database", space.value, error.detail)
-    yield from _orphans(storage)
+        with_keys = _batches(storage.all_keys(space, tombstones=True))
+        for keys in _readable(with_keys, unread := []):
+            yield from _check_records(storage, space, keys)
+            checked += len(keys)
+            if on_batch is not None:
+                on_batch(checked)
+        yield from unread
+    yield from _readable(_orphans(storage), unread := [])
+    yield from unread
+
+
+def _readable(items: Iterator[T], unread: list[Finding]) -> Iterator[T]:
+    """Yield ``items`` until they cannot be read any more, and add that to ``unread``."""
+    try:
+        yield from items
+    except CorruptRecordError as error:
+        unread.append(Finding("database", error.key, error.detail))
 
 
 def _check_records(storage: Storage, space: Space, keys: Sequence[str]) -> Iterator[Finding]:

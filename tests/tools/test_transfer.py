@@ -25,8 +25,8 @@ from torpor.storage.errors import (
 )
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
-from torpor.storage.transfer import Export, Totals, copy
 from torpor.storage.testing.kit import checkpoint
+from torpor.storage.transfer import Export, Totals, copy
 from torpor.storage.transfer.lines import seal
 
 if TYPE_CHECKING:
