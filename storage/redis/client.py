@@ -24,6 +24,7 @@ _SCHEMES = {
     "valkey": "redis",
     "valkeys": "rediss",
 }
+_BYTES_AT_ONCE = 1024 * 1024
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "prefix": str,
     "ttl": float,
@@ -48,8 +49,8 @@ def options_of_url(url: str) -> tuple[str, dict[str, Any]]:
 def client_of_url(url: str, *, timeout: float, pool_size: int) -> Redis:
     """Return a client, not connected yet.
 
-    Half of ``timeout`` is for connecting, half for each answer. Nothing is sent twice: whoever
-    calls the storage decides about that.
+    A quarter of ``timeout`` is for a free connection of the pool, a quarter to connect, a half
+    for an answer. Nothing is sent twice: whoever calls the storage decides about that.
     """
     parts = _split(url)
     database = parts.path.strip("/")
@@ -63,11 +64,12 @@ def client_of_url(url: str, *, timeout: float, pool_size: int) -> Redis:
         pool = _loose(BlockingConnectionPool).from_url(
             parts._replace(scheme=_SCHEMES[parts.scheme]).geturl(),
             max_connections=pool_size,
-            timeout=timeout,
+            timeout=timeout / 4,
+            socket_connect_timeout=timeout / 4,
             socket_timeout=timeout / 2,
-            socket_connect_timeout=timeout / 2,
             retry=Retry(NoBackoff(), 0),
         )
+        pool.connection_class = _sending_at_once(pool.connection_class)
         pool.connection_class(**pool.connection_kwargs)  # which sees what is no option of it
     except (TypeError, ValueError) as error:
         msg = f"{_place(parts)}: the driver does not take these options: {error}"
@@ -94,6 +96,26 @@ def place_of(client: Any) -> str:
     if "path" in options:
         return f"unix://{options['path']}?db={database}"
     return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{database}"
+
+
+def _sending_at_once(kind: Any) -> type[Any]:
+    """Return a kind of connection that hands a pipeline to the system in few calls.
+
+    Between two calls another thread may take the interpreter, and be slow to give it back.
+    """
+
+    def pack_commands(self: Any, commands: Any) -> list[bytes]:
+        pieces: list[list[bytes]] = [[]]
+        size = 0
+        for piece in kind.pack_commands(self, commands):
+            size += len(piece)
+            if size > _BYTES_AT_ONCE:
+                pieces.append([])
+                size = len(piece)
+            pieces[-1].append(piece)
+        return [b"".join(some) for some in pieces]
+
+    return type(kind.__name__, (kind,), {"pack_commands": pack_commands})
 
 
 def _loose(thing: Any) -> Any:

@@ -7,6 +7,7 @@ again. So the first round trip is enough unless another process wrote the record
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Committer"]
 
+_MAX_ENTRIES = 500_000  # at two arguments each; a command has 1,048,576 at most
+_FEW = 5
 _UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -56,14 +59,16 @@ class Committer:
         for task in tasks:
             task.guess(self._known.get(task.change.space, task.change.key))
         pending = [task for task in tasks if task.outcome is None]
-        while pending:
+        for attempt in itertools.count(1):
+            if not pending:
+                break
+            if attempt > _FEW and time.monotonic() > deadline:
+                msg = f"{self._server.place}: others change the same records all the time"
+                raise StorageUnavailableError(msg)
             replies = self._server.run([task.command for task in pending])
             for task, reply in zip(pending, replies, strict=True):
                 task.take(reply)
             pending = [task for task in pending if task.outcome is None]
-            if pending and time.monotonic() > deadline:
-                msg = f"{self._server.place}: others change the same records all the time"
-                raise StorageUnavailableError(msg)
         for task in tasks:
             self._remember(task)
         return [task.outcome for task in tasks if task.outcome is not None]
@@ -83,14 +88,17 @@ class _Task:
         self.change = change
         self.outcome: Outcome | None = None
         self.stored: Stored | None = None
-        self.command: Command = ("GET", layout.record(change.space, change.key))
         self._layout = layout
+        self._keys = layout.of(change.space, change.key)
+        self.command: Command = ("GET", self._keys.record)
         self._ttl = ttl
         self._write: Write | None = None
         self._written: Stored | None = None
 
     def guess(self, known: Stored | None) -> None:
         """Plan for what may be stored, if that leads to a write, which will find out."""
+        if self._refuse_too_many():
+            return
         if known is not None or self.change.expected_rev == 0:
             decision = plan(self.change, known.record if known else None)
             if isinstance(decision, Write):
@@ -104,6 +112,14 @@ class _Task:
         else:
             self._decide(found_of(self.change.key, reply))
 
+    def _refuse_too_many(self) -> bool:
+        written = self.change.restore or self.change.thread
+        if written is None or len(written.entries) <= _MAX_ENTRIES:
+            return False
+        msg = f"{self.change.key!r}: a change has {_MAX_ENTRIES:,} entries at most in Redis"
+        self.outcome = Rejected(StorageError(msg))
+        return True
+
     def _decide(self, stored: Found) -> None:
         if isinstance(stored, CorruptRecordError):
             self.outcome = Rejected(stored)
@@ -116,11 +132,10 @@ class _Task:
             self.outcome = decision
 
     def _send(self, write: Write, stored: Stored | None) -> None:
-        space = self.change.space
         try:
             header, value = encode_record(write.record)
             self.command = write_command(
-                self._layout, space, write, stored, value=value, ttl=self._ttl
+                self._layout, self._keys, write, stored, value=value, ttl=self._ttl
             )
         except _UNSTORABLE as error:
             refusal = StorageError(f"{self.change.key!r} cannot be stored: {error}")

@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Durability", "Keeps"]
 
-Keeps = Literal["each commit", "all but the last second", "snapshots", "nothing", "unknown"]
+Keeps = Literal[
+    "each commit",
+    "all but the last second",
+    "all but the last half minute",
+    "snapshots",
+    "nothing",
+    "unknown",
+]
+_KEEPS: dict[str | None, Keeps] = {
+    "always": "each commit",
+    "everysec": "all but the last second",
+    "no": "all but the last half minute",  # when Linux writes what it was given
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +63,7 @@ class Durability:
     def keeps(self) -> Keeps:
         """What survives when the server, or the machine that it runs on, crashes."""
         if self.appendonly:
-            every: dict[str | None, Keeps] = {
-                "always": "each commit",
-                "everysec": "all but the last second",
-                "no": "all but the last second",
-            }
-            return every.get(self.appendfsync, "unknown")
+            return _KEEPS.get(self.appendfsync, "unknown")
         if self.appendonly is None or self.snapshots is None:
             return "unknown"
         return "snapshots" if self.snapshots else "nothing"

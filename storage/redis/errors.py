@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from redis import exceptions as driver
@@ -54,13 +55,17 @@ _BY_CLASS: tuple[tuple[type[Exception], _Meaning], ...] = (
     (driver.ConnectionError, _LOST),
     (driver.RedisClusterException, _LOST),
 )
-# What redis-py has no class for begins with the code that the server gave it.
+# Of what redis-py has no class for: the server's code, which stands first, but within the text
+# if Redis 6 tells why a script failed.
 _BY_CODE = {
     "BUSY": _NOT_NOW,
     "MISCONF": _NOT_NOW,  # it cannot write its disk
     "NOREPLICAS": _NOT_NOW,
+    "OOM": _FULL,
+    "READONLY": _READ_ONLY,
     "WRONGTYPE": _FOREIGN,
 }
+_CODE = re.compile(rf"(?:^|[ -])({'|'.join(_BY_CODE)}) ")
 
 
 def translate(error: Exception, place: str, *, opening: bool = False) -> TorporError:
@@ -74,7 +79,7 @@ def translate(error: Exception, place: str, *, opening: bool = False) -> TorporE
 
 def is_wrong_type(reply: object) -> bool:
     """Tell whether a reply says that a key holds what Torpor does not put there."""
-    return isinstance(reply, driver.ResponseError) and str(reply).startswith("WRONGTYPE")
+    return isinstance(reply, driver.ResponseError) and _meaning_of(reply) is _FOREIGN
 
 
 def _meaning_of(error: Exception) -> _Meaning:
@@ -84,4 +89,5 @@ def _meaning_of(error: Exception) -> _Meaning:
     for kind, meaning in _BY_CLASS:
         if isinstance(error, kind):
             return meaning
-    return _BY_CODE.get(text.partition(" ")[0], _UNKNOWN)
+    code = _CODE.search(text)
+    return _BY_CODE[code[1]] if code else _UNKNOWN

@@ -20,20 +20,35 @@ a record ``checkpoint:<agent key>`` or ``thread:<thread id>``.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torpor.storage.records import Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PARTITIONS", "Layout"]
+__all__ = ["PARTITIONS", "Layout", "RecordKeys"]
 
 PARTITIONS = 128
 
 _NAMES = {Space.CHECKPOINTS: b"checkpoint:", Space.THREADS: b"thread:"}
 _SPACES = {name: space for space, name in _NAMES.items()}
 _LISTINGS = {Space.CHECKPOINTS: b"checkpoints", Space.THREADS: b"threads"}
+_WAKE = b"wake"
+_DELETED = b"deleted"
+
+
+class RecordKeys(NamedTuple):
+    """Where a record is, and where and how it is called in the indexes."""
+
+    record: bytes
+    listing: bytes
+    wake: bytes
+    deleted: bytes
+    key: bytes
+    """Its line in the listing."""
+    member: bytes
+    """Its line in the others."""
 
 
 class Layout:
@@ -44,18 +59,26 @@ class Layout:
         self.format = start + b":format"
         self._tags = [b"%s:{%02x}:" % (start, number) for number in range(PARTITIONS)]
 
+    def of(self, space: Space, key: str) -> RecordKeys:
+        """Return all keys of a record but those of its thread."""
+        tag, encoded = self._tag(space, key), key.encode()
+        member = _NAMES[space] + encoded
+        return RecordKeys(
+            record=tag + member,
+            listing=tag + _LISTINGS[space],
+            wake=tag + _WAKE,
+            deleted=tag + _DELETED,
+            key=encoded,
+            member=member,
+        )
+
     def record(self, space: Space, key: str) -> bytes:
         """Return the key of a record."""
-        return self._tag(space, key) + self.member(space, key)
+        return self._tag(space, key) + _NAMES[space] + key.encode()
 
     def entries(self, thread_id: str) -> bytes:
         """Return the key of a thread's entries."""
         return self._tag(Space.THREADS, thread_id) + b"entries:" + thread_id.encode()
-
-    def indexes(self, space: Space, key: str) -> tuple[bytes, bytes, bytes]:
-        """Return the keys of a record's listing, of its wake-up times and of its tombstones."""
-        tag = self._tag(space, key)
-        return tag + _LISTINGS[space], tag + b"wake", tag + b"deleted"
 
     def listings(self, space: Space) -> Sequence[bytes]:
         """Return the key of each partition's listing."""
@@ -63,20 +86,15 @@ class Layout:
 
     def wakes(self) -> Sequence[bytes]:
         """Return the key of each partition's wake-up times."""
-        return [tag + b"wake" for tag in self._tags]
+        return [tag + _WAKE for tag in self._tags]
 
     def tombstones(self) -> Sequence[bytes]:
         """Return the key of each partition's tombstones."""
-        return [tag + b"deleted" for tag in self._tags]
-
-    @staticmethod
-    def member(space: Space, key: str) -> bytes:
-        """Return what a record is called where both spaces are."""
-        return _NAMES[space] + key.encode()
+        return [tag + _DELETED for tag in self._tags]
 
     @staticmethod
     def place(member: bytes) -> tuple[Space, str]:
-        """Return the space and the key of what ``member`` calls."""
+        """Return the space and the key of the record that ``member`` is."""
         name, _, key = member.partition(b":")
         return _SPACES[name + b":"], key.decode()
 

@@ -63,12 +63,12 @@ class Records:
             [
                 run_script(
                     FORGET,
-                    (self._layout.record(*place), *self._layout.indexes(*place)),
+                    [keys.record, keys.listing, keys.wake, keys.deleted],
                     stored.header if stored else b"",
-                    place[1].encode(),
-                    self._layout.member(*place),
+                    keys.key,
+                    keys.member,
                 )
-                for place, stored in places
+                for keys, stored in ((self._layout.of(*place), stored) for place, stored in places)
             ]
         )
         return sum(replies)

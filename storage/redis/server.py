@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from torpor.storage.redis.errors import DRIVER_ERRORS, is_wrong_type, translate
 from torpor.storage.redis.scripts import SCRIPTS
@@ -60,6 +60,7 @@ class Server:
             replies += self._run_some(commands[begin : begin + _AT_ONCE], options)
         for reply in replies:
             if isinstance(reply, Exception) and not is_wrong_type(reply):
+                self._leave_replica(reply)
                 raise translate(reply, self.place, opening=self.opening) from reply
         return replies
 
@@ -100,6 +101,11 @@ class Server:
             for i, reply in zip(missed, again, strict=True):
                 replies[i] = reply
         return replies
+
+    def _leave_replica(self, reply: Exception) -> None:
+        """Connect anew if the server has become a replica: its name may lead elsewhere by now."""
+        if self._owned and isinstance(reply, ReadOnlyError):
+            self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _round_trip(self, commands: Sequence[Command], options: dict[str, Any]) -> list[Any]:
         with self._translated():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from redis.cluster import RedisCluster
 
     from torpor.storage.records import Change, Outcome
+    from torpor.storage.redis.durability import Durability
 
 __all__ = ["RedisStorage"]
 
@@ -37,9 +38,40 @@ _LONGEST_TTL = 100 * 365 * 24 * 3600
 
 
 class RedisStorage(Storage):
-    """Everything in one Redis or Valkey server (6.2 or later), or a Redis Cluster."""
+    """Everything in Redis 6.2 or later, Valkey, or a Redis Cluster.
+
+    ``server`` is a URL (``redis://user:password@host:6379/0``, ``rediss://…`` for TLS,
+    ``unix:///path/of/socket?db=0``; ``valkey://…`` and ``valkeys://…`` are the same as the first
+    two), whose query may hold options of redis-py's connection; or a ``redis.Redis`` or
+    ``redis.RedisCluster`` of your own, which stays yours, its pool, its time limits and its
+    retries too. A client must not decode (``decode_responses=False``) nor read from replicas.
+
+    ``prefix``: what the keys begin with. ``timeout``: seconds that an operation may wait: a
+    quarter for a free connection, a quarter to connect, a half for an answer; then
+    ``StorageUnavailableError``. ``pool_size``: most connections at once. ``ttl``: seconds after
+    its last change at which an agent, its thread with it, or a standalone thread, is gone;
+    each change sets both anew, and without ``ttl`` lets them stay. An expired key starts again
+    at revision 1.
+
+    What is saved is as durable as the server is configured to make it; ``durability`` tells, and
+    a warning is logged when the storage is opened on a server that keeps too little:
+
+    - ``appendonly yes`` with ``appendfsync always``: each commit is on the disk when it returns.
+      With ``everysec``, the default of ``appendonly yes``, a crash of the machine loses about the
+      last second, with ``no`` about half a minute; a crash of the server alone loses nothing.
+    - Without ``appendonly`` a crash loses all since the last snapshot, or everything if there
+      are none.
+    - ``maxmemory-policy noeviction``: any other may let agents vanish when the memory is full.
+    - Replicas get changes after they were acknowledged: a failover may lose the last ones.
+
+    A change is one Lua script, and a batch one round trip, two if another process wrote the same
+    records. Listings are ordered by key. What is stored where: ``torpor.storage.redis.layout``.
+    """
 
     name: ClassVar[str] = "redis"
+
+    durability: Durability
+    """What the server's configuration makes of "saved", as it was when this was opened."""
 
     def __init__(
         self,
@@ -50,7 +82,12 @@ class RedisStorage(Storage):
         timeout: float = 5.0,
         pool_size: int = 10,
     ) -> None:
-        """Connect."""
+        """Connect, see that the place can be used, and warn if it keeps too little.
+
+        Raises ``ConfigurationError`` for what can't work: wrong password, no such database,
+        missing rights, a server that is too old; ``SchemaVersionError`` for a store that a newer
+        Torpor wrote; ``StorageUnavailableError`` if nobody answers within ``timeout``.
+        """
         super().__init__()
         if not 0 < timeout <= threading.TIMEOUT_MAX:
             msg = f"timeout is a number of seconds above 0, not {timeout}"
@@ -91,7 +128,7 @@ class RedisStorage(Storage):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """Open ``url``; options may stand in its query too, and ``options`` win."""
+        """Open ``url``. Options may stand in its query, beside redis-py's; ``options`` win."""
         place, in_url = options_of_url(url)
         try:
             return cls(place, **{**in_url, **options})

@@ -10,9 +10,9 @@ from torpor.storage.redis.server import run_script
 
 if TYPE_CHECKING:
     from torpor.storage.plan import Write
-    from torpor.storage.records import Record, Space
+    from torpor.storage.records import Record
     from torpor.storage.redis.documents import Stored
-    from torpor.storage.redis.layout import Layout
+    from torpor.storage.redis.layout import Layout, RecordKeys
     from torpor.storage.redis.server import Command
 
 __all__ = ["write_command"]
@@ -21,12 +21,10 @@ _NO = b""
 _ADD = b"+"
 _REMOVE = b"-"
 
-_MAX_ENTRIES = 500_000  # a command has 1,048,576 arguments at most
-
 
 def write_command(  # noqa: PLR0913 - the last two are keywords
     layout: Layout,
-    space: Space,
+    place: RecordKeys,
     write: Write,
     stored: Stored | None,
     *,
@@ -37,7 +35,7 @@ def write_command(  # noqa: PLR0913 - the last two are keywords
 
     Args:
         layout: Where things are.
-        space: Which space the record is in.
+        place: Where the record is.
         write: What to do.
         stored: What it was planned for, and what must still be there.
         value: The new record, encoded.
@@ -46,10 +44,7 @@ def write_command(  # noqa: PLR0913 - the last two are keywords
     Raises ``TypeError``, ``ValueError`` or ``RecursionError`` if an entry has no form to write.
     """
     record, old = write.record, stored.record if stored else None
-    if len(write.entries) > _MAX_ENTRIES:
-        msg = f"a change appends {_MAX_ENTRIES:,} entries at most, not {len(write.entries):,}"
-        raise ValueError(msg)
-    keys = [layout.record(space, record.key), *layout.indexes(space, record.key)]
+    keys = [place.record, place.listing, place.wake, place.deleted]
     thread: tuple[bytes | int, ...] = _NO, _NO, _NO
     entries: list[bytes | int] = []
     head = record.thread
@@ -70,8 +65,8 @@ def write_command(  # noqa: PLR0913 - the last two are keywords
         stored.header if stored else _NO,
         value,
         _NO if ttl is None else ttl,
-        record.key.encode(),
-        layout.member(space, record.key),
+        place.key,
+        place.member,
         _listed(record, old),
         _wake(record, old),
         record.updated_at if record.deleted else _NO,

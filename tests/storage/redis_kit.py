@@ -12,7 +12,14 @@ from torpor.storage.redis import RedisStorage
 if TYPE_CHECKING:
     from torpor.storage import Storage
 
-__all__ = ["client_of", "damage_entry", "damage_record", "record_key", "sever"]
+__all__ = [
+    "client_of",
+    "damage_entry",
+    "damage_record",
+    "keys_of",
+    "record_key",
+    "sever",
+]
 
 
 def client_of(storage: Storage) -> Redis:
@@ -58,3 +65,9 @@ def sever(storage: Storage) -> None:
     pool.connection_kwargs["port"] = 1
     pool.disconnect()
     pool.reset()
+
+
+def keys_of(storage: RedisStorage) -> set[bytes]:
+    """Return every key in the server that begins with the store's prefix."""
+    prefix = storage._layout.format.rpartition(b":")[0]
+    return {key for key in client_of(storage).scan_iter(count=1000) if key.startswith(prefix)}
