@@ -118,7 +118,7 @@ class Committer:
             keys = [change.key for change in changes if change.space is space]
             if keys:
                 for document in self._database.records[space].find(
-                    {"_id": {"$in": keys}}, documents.STORED
+                    {"_id": {"$in": keys}}, documents.STORED, limit=len(keys), batch_size=len(keys)
                 ):
                     found[space, document["_id"]] = documents.decode_record(document)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymongo import errors
@@ -146,4 +147,4 @@ def _text(error: errors.PyMongoError) -> str:
     if isinstance(error, errors.OperationFailure):
         details: Mapping[str, Any] = error.details or {}
         return str(details.get("errmsg", f"code {error.code}"))
-    return str(error).partition(", Timeout:")[0]
+    return re.split(r", Timeout:|, full error:| \(configured timeouts:", str(error))[0]

@@ -137,14 +137,18 @@ class MongoDBStorage(Storage):
 
     def _read(self, space: Space, keys: Sequence[str]) -> Sequence[Record | StorageError | None]:
         with self._database.operation():
-            documents = self._database.records[space].find({"_id": {"$in": list(keys)}}, STORED)
+            documents = self._database.records[space].find(
+                {"_id": {"$in": list(keys)}}, STORED, limit=len(keys), batch_size=len(keys)
+            )
             found = {document["_id"]: _record(document) for document in documents}
         return [found.get(key) for key in keys]
 
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         wanted = [entry_id(*place) for place in places]
         with self._database.operation():
-            documents = self._database.entries.find({"_id": {"$in": wanted}}, _ENTRY)
+            documents = self._database.entries.find(
+                {"_id": {"$in": wanted}}, _ENTRY, limit=len(wanted), batch_size=len(wanted)
+            )
             found = {document["_id"]: document for document in documents}
         return [
             _id_of_entry(found.get(place), thread_id, seq)
@@ -198,7 +202,9 @@ class MongoDBStorage(Storage):
         if newest:
             order = [("thread", DESCENDING), ("seq", DESCENDING)]
         with self._database.operation():
-            documents = self._database.entries.find(condition, _ENTRY, sort=order, limit=limit)
+            documents = self._database.entries.find(
+                condition, _ENTRY, sort=order, limit=limit, batch_size=limit
+            )
             return [decode_entry(document, thread_id, document["seq"]) for document in documents]
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
@@ -213,6 +219,7 @@ class MongoDBStorage(Storage):
                     .find({"_id": keys, "deleted": False}, STORED)
                     .sort("_id", ASCENDING)
                     .limit(count)
+                    .batch_size(count)
                 )
             records += (record for item in documents if isinstance(record := _record(item), Record))
             if len(documents) < count:
@@ -229,6 +236,7 @@ class MongoDBStorage(Storage):
                     {"wake_at": True},
                     sort=[("wake_at", ASCENDING)],
                     limit=limit,
+                    batch_size=limit,
                 )
                 due += (Due(space, item["_id"], float(item["wake_at"])) for item in documents)
         return sorted(due, key=lambda item: item.wake_at)[:limit]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.servers.dynamodb import PrivateDynalite
 from tests.servers.mariadb import PrivateMariaDB
+from tests.servers.mongodb import PrivateMongoDB
 from tests.servers.postgresql import PrivatePostgreSQL
 from tests.servers.redis import PrivateRedis
 
@@ -17,6 +18,7 @@ __all__ = ["SERVERS"]
 SERVERS: dict[str, type[PrivateServer]] = {
     "postgresql": PrivatePostgreSQL,
     "mariadb": PrivateMariaDB,
+    "mongodb": PrivateMongoDB,
     "redis": PrivateRedis,
     "dynamodb": PrivateDynalite,
 }
