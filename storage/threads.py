@@ -173,14 +173,14 @@ class ThreadOperations(Backend):
             return ()
         if isinstance(kinds, str):  # a lone one, not a collection of letters
             kinds = (kinds,)
+        if kinds is None and limit is not None:  # which says where they are: no index is searched
+            count = min(limit, stop - start)
+            start, stop = (stop - count, stop) if newest else (start, start + count)
         entries = self._read_entries(
             thread_id, start, stop, kinds=kinds, limit=limit, newest=newest
         )
-        if kinds is None:
-            count = stop - start if limit is None else min(limit, stop - start)
-            first = stop - count if newest else start
-            if [entry.seq for entry in entries] != list(range(first, first + count)):
-                raise CorruptRecordError(thread_id, f"entries {start} to {stop - 1} have gaps")
+        if kinds is None and [entry.seq for entry in entries] != list(range(start, stop)):
+            raise CorruptRecordError(thread_id, f"entries {start} to {stop - 1} have gaps")
         if any(is_encoded_value(entry.payload) for entry in entries):
             raise DecryptionError(thread_id, NO_CODEC)
         return entries

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    false,
     literal,
     or_,
     select,
@@ -212,7 +213,17 @@ class SQLiteStatements(Statements):
 
     def begin(self, connection: Connection) -> None:
         """Take the lock of writers before anything is read; there are no locks of rows."""
-        connection.execute(delete(self._tables.entries).where(self._tables.entries.c.seq.is_(None)))
+        connection.execute(delete(self._tables.entries).where(false()))
+
+    def read_documents(
+        self, connection: Connection, places: Sequence[tuple[str, int]]
+    ) -> Iterable[Sequence[Any]]:
+        """Return the documents at these places: of a list of pairs SQLite uses half an index."""
+        entries = self._tables.entries.c
+        statement = select(entries.thread_id, entries.seq, entries.document)
+        for some in _chunks(places, _CONDITIONS_AT_ONCE):
+            wanted = (and_(entries.thread_id == each, entries.seq == seq) for each, seq in some)
+            yield from connection.execute(statement.where(or_(*wanted)))
 
 
 def _by_keys(statement: Select[Any]) -> Select[Any]:

@@ -213,12 +213,15 @@ class SQLStorage(Storage):
         entries: list[Entry] = []
         while missing > 0:
             count = min(missing, _ENTRIES_AT_ONCE)
+            first, end = start, stop
+            if kinds is None:  # a server that would sort has no more than that to sort
+                first, end = (max(start, stop - count), stop) if newest else (start, start + count)
             rows = self._database.read(
                 partial(
                     self._statements.read_entries,
                     thread_id=thread_id,
-                    start=start,
-                    stop=stop,
+                    start=first,
+                    stop=min(end, stop),
                     kinds=kinds,
                     limit=count,
                     newest=newest,

@@ -8,6 +8,7 @@ import pytest
 _PARTS = (
     "checkpoints",
     "commits",
+    "counting",
     "damage",
     "journals",
     "keys",
@@ -66,8 +67,10 @@ class StorageContract(
     - ``ordered_listing``: listings go by the code points of their keys.
     - ``second_instance``: the same place can be opened twice in one process (``opener``).
     - ``second_process``: and in another process, where it survives a kill (``opener``).
-    - ``few_steps``: a batch costs few steps, not one per row.
+    - ``few_steps``: a batch costs few steps, not one per row (``count_steps``).
     - ``damageable``: stored bytes can be changed from outside (``damage_record``,
       ``damage_entry``).
     - ``severable``: the place can be made unusable (``sever``).
+
+    ``count_effort`` has a default, which may be refined.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from torpor.storage import codec
 from torpor.storage.errors import ConflictError
 from torpor.storage.records import Change, Entry, Put, Space, ThreadWrite, new_id
+from torpor.storage.testing.counting import bytes_held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +31,6 @@ __all__ = [
     "owned",
     "payloads",
     "put",
-    "seconds_at_best",
     "together",
 ]
 
@@ -78,6 +78,23 @@ class ContractKit:
         """
         msg = "define opener or declare second_instance = False and second_process = False"
         raise NotImplementedError(msg)
+
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Return how often the storage had to wait while ``work`` ran.
+
+        That is a count of round trips, or of statements and rows: whatever takes long each time
+        though there is little to do. ``counting.sends`` counts it for clients of servers.
+        """
+        msg = "define count_steps or declare few_steps = False"
+        raise NotImplementedError(msg)
+
+    def count_effort(self, storage: Storage, work: Callable[[], object]) -> int:  # noqa: ARG002
+        """Return how much was done while ``work`` ran, in a unit that each entry costs some of.
+
+        By default it is memory (``counting.bytes_held``). Count rows that a server reads, or
+        steps of its machine, where it tells them.
+        """
+        return bytes_held(work)
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:
         """Change a byte of the stored record behind the storage's back."""
@@ -208,14 +225,3 @@ def together(*jobs: Callable[[], T]) -> list[T]:
         raise errors[0]
     assert len(results) == len(jobs), "a job did not end: is it waiting for a lock?"
     return [results[number] for number in range(len(jobs))]
-
-
-def seconds_at_best(job: Callable[[], object], attempts: int = 10) -> float:
-    """Return the shortest time that ``job`` took: what it costs when nothing disturbs it."""
-
-    def once() -> float:
-        begin = time.perf_counter()
-        job()
-        return time.perf_counter() - begin
-
-    return min(once() for _ in range(attempts))

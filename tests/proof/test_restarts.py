@@ -79,7 +79,12 @@ class Load:
 def started() -> Iterator[Callable[[str], PrivateServer]]:
     """Return what gives the server with a name, which is started by the first test of it."""
     with ExitStack() as servers:
-        yield cache(lambda name: servers.enter_context(closing(SERVERS[name]())))
+
+        @cache
+        def start(name: str) -> PrivateServer:
+            return servers.enter_context(closing(SERVERS[name]()))
+
+        yield start
 
 
 @pytest.fixture

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 from tests.places.contract import PlaceContract
 from tests.places.sql import MARIADB, POSTGRESQL
-from tests.storage.sql_kit import damage_entry, damage_record
+from tests.storage import sqlite_kit
+from tests.storage.memory_kit import count_locks
+from tests.storage.sql_kit import count_rows, count_statements, damage_entry, damage_record
 from torpor.storage.records import Space
 from torpor.storage.sql import SQLStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor.storage import Storage
 
 
@@ -27,11 +31,23 @@ class TestMemory(PlaceContract):
     damageable = False
     severable = False
 
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count how often its lock is taken."""
+        return count_locks(storage, work)
+
 
 class TestSQLite(PlaceContract):
     """In a SQLite file."""
 
     backend = "sqlite"
+
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count statements and rows."""
+        return sqlite_kit.count_steps(sqlite_kit.connection_of(storage), work)
+
+    def count_effort(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count SQLite's instructions."""
+        return sqlite_kit.count_instructions(sqlite_kit.connection_of(storage), work)
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
         """Add a space to a checkpoint's data or a digit to a thread's revision."""
@@ -97,9 +113,15 @@ class TestFile(PlaceContract):
 
 
 class SQLContract(PlaceContract):
-    """In a SQL database. What a batch costs there is statements, which ``test_sql`` counts."""
+    """In a SQL database."""
 
-    few_steps = False
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count statements."""
+        return count_statements(storage, work)
+
+    def count_effort(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count rows that the server reads."""
+        return count_rows(storage, work)
 
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:
         """Change what only a checksum tells."""
@@ -131,9 +153,10 @@ class TestMariaDB(SQLContract):
 
 
 class TestSQLiteThroughSQLAlchemy(SQLContract):
-    """In a SQLite file, by way of SQLAlchemy."""
+    """In a SQLite file, by way of SQLAlchemy, which has a statement for each row of a batch."""
 
     backend = "sqlalchemy-sqlite"
+    few_steps = False
 
     def sever(self, storage: Storage) -> None:
         """Remove the tables."""

@@ -36,6 +36,7 @@ ABILITIES = {
 
 HOOKS: dict[str, tuple[Callable[[StorageContract, Storage], object], str]] = {
     "opener": (lambda contract, storage: contract.opener(storage), "second_instance"),
+    "count_steps": (lambda contract, storage: contract.count_steps(storage, list), "few_steps"),
     "damage_record": (
         lambda contract, storage: contract.damage_record(storage, Space.THREADS, "log"),
         "damageable",
