@@ -15,6 +15,7 @@ from torpor.events import AgentEvent
 from torpor.home import default_url
 from torpor.manager import InstanceManager
 from torpor.options import AgentOptions
+from torpor.queue.outgoing import TOPIC_SCHEME, TopicDeliverer
 from torpor.ref import AgentRef
 from torpor.stop import drain_and_hibernate
 from torpor.storage import Storage, open_storage
@@ -134,6 +135,7 @@ class Runtime:
             always_thaw=always_thaw,
             wake_interval=wake_interval,
         )
+        self.manager.courier.register(TOPIC_SCHEME, TopicDeliverer(self.manager))
         for cls in agents:
             self.manager.register(cls)
 

@@ -16,6 +16,7 @@ from torpor.queue.event import Event, Start
 from torpor.queue.hub import Hub
 from torpor.queue.publisher import Draft, Publisher
 from torpor.queue.retention import clean
+from torpor.queue.sources import is_agent
 from torpor.queue.subscription import Subscription
 from torpor.queue.topic import Retention, Topic, TopicState, TopicStore, topic_key
 from torpor.storage import Conflict, Page, Rejected, Storage, ThreadWrite, codec, open_storage
@@ -23,7 +24,7 @@ from torpor.storage.errors import ConfigurationError, QueueClosedError
 from torpor.storage.retry import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from torpor.storage import Change
@@ -101,7 +102,9 @@ class EventQueue:
         ``payload`` is plain JSON data and is copied. With ``source`` the event is stored only if
         the topic has nothing of that source with ``number`` or a greater one, else the cursor of
         that is returned: so a publisher that numbers what it sends may repeat it after an error.
-        A topic remembers 256 sources, those that published last.
+        A topic remembers the 128 sources that published last, or more. Inside of an agent's turn
+        the event is stored at once, whatever becomes of the turn: ``torpor.queue.publish`` makes it
+        part of the turn.
 
         What threads publish at once is stored at once. Raises ``UnserializableError``,
         ``InvalidKeyError``, ``QueueClosedError``; ``StorageError`` if it is not known whether
@@ -141,11 +144,26 @@ class EventQueue:
         topic_key(topic)
         texts = [codec.dumps(payload, "the payload") for payload in payloads]
         codec.dumps([kind, source], "kind and source")
+        if source is not None and is_agent(source):
+            msg = f"{source!r} is what agents are called as sources"
+            raise ConfigurationError(msg)
         draft = Draft(kind=kind, payloads=texts, source=source, number=number)
         cursors = self._publisher(topic).publish(draft)
         self._used.add(topic)
         self._tidy()
         return cursors
+
+    def submit(self, topic: str, drafts: Iterable[Draft]) -> Callable[[], None]:
+        """Take what is to be published for others; return what publishes it. For the runtime."""
+        publisher = self._publisher(topic)
+        publisher.submit(drafts)
+        self._used.add(topic)
+
+        def drain() -> None:
+            publisher.drain()
+            self._tidy()
+
+        return drain
 
     def _make_publisher(self, topic: str) -> Publisher:
         return Publisher(self._store, self._clock, topic, self._hub.published)

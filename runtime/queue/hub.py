@@ -11,6 +11,7 @@ import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from torpor.queue.topic import topic_key
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torpor.queue.event import Event
     from torpor.queue.subscription import Subscription
     from torpor.queue.topic import TopicStore
+    from torpor.storage import Storage
     from torpor.storage.notifier import Notifier
 
 __all__ = ["Hub"]
@@ -29,8 +31,15 @@ logger = logging.getLogger("torpor")
 T = TypeVar("T")
 
 
+_hubs: WeakKeyDictionary[Storage, WeakSet[Hub]] = WeakKeyDictionary()
+_hubs_lock = threading.Lock()
+
+
 class Hub:
-    """The subscriptions of one process, and the thread that watches their topics."""
+    """The subscriptions of one queue, and the thread that watches their topics.
+
+    The hubs of one process on one storage object tell each other what is published.
+    """
 
     def __init__(
         self,
@@ -48,6 +57,9 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._notifier: Notifier | None = store.storage.notifier()
         self._failing: str | None = None
+        with _hubs_lock:
+            self._hubs = _hubs.setdefault(store.storage, WeakSet())
+            self._hubs.add(self)
 
     def add(self, subscription: Subscription) -> None:
         """Tell ``subscription`` what is new from now on."""
@@ -70,10 +82,17 @@ class Hub:
             else:
                 self._subscriptions.pop(topic, None)
 
-    def published(self, topic: str, events: Sequence[Event]) -> None:
-        """Deliver what was published here, and tell other processes of it."""
+    def hear(self, topic: str, events: Sequence[Event]) -> None:
+        """Deliver events, which have no gaps, to the subscriptions of this hub."""
         for subscription in self._subscriptions.get(topic, ()):
             subscription.offer(events)
+
+    def published(self, topic: str, events: Sequence[Event]) -> None:
+        """Deliver what was published here, and tell other processes of it."""
+        with _hubs_lock:
+            hubs = list(self._hubs)
+        for hub in hubs:
+            hub.hear(topic, events)
         if self._notifier is not None:
             try:
                 self._notifier.notify([topic_key(topic)])
@@ -89,6 +108,8 @@ class Hub:
     def close(self) -> None:
         """End the thread."""
         self._closed.set()
+        with _hubs_lock:
+            self._hubs.discard(self)
         if self._notifier is not None:
             self._notifier.close()
         if self._thread is not None and self._thread is not threading.current_thread():

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from torpor.outbox import EarlyMessageError
 from torpor.queue.cursor import cursor_of
 from torpor.queue.event import Event
+from torpor.queue.sources import held_by, is_agent, pruned
 from torpor.storage import Conflict, Entry, Rejected, Saved, ThreadWrite, codec
 from torpor.storage.errors import ConflictError, StorageUnavailableError
 from torpor.storage.records import new_id
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff, retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Sequence
 
     from torpor.clock import Clock
     from torpor.queue.topic import Topic, TopicStore
     from torpor.storage import Change
 
-__all__ = ["MAX_SOURCES", "Draft", "Publisher"]
+__all__ = ["Draft", "Publisher"]
 
-MAX_SOURCES = 256
-"""Of how many sources a topic remembers the newest message; beyond, the longest silent go."""
+logger = logging.getLogger("torpor")
 
 _MAX_BATCH = 256
 _SOONEST = 3
@@ -38,14 +40,19 @@ class Draft:
     """What one call publishes, and what became of it.
 
     ``number`` is that of the message at its ``source``: it is published only if the topic has
-    nothing of that source with this number or a greater one.
+    nothing of that source with this number or a greater one, and has the number ``after``, if
+    that one is not done with. ``publisher`` is who is named in the event. ``done`` is called,
+    once, with the error or None.
     """
 
     kind: str
     payloads: Sequence[str]
     source: str | None = None
+    publisher: str | None = None
     number: int = 0
+    after: int | None = None
     ids: Sequence[str] = ()
+    done: Callable[[BaseException | None], None] | None = None
     first: int | None = None
     error: BaseException | None = None
 
@@ -97,9 +104,31 @@ class Publisher:
         self._waiting.append(draft)
         with self._committing:
             while not draft.finished:
-                count = min(len(self._waiting), _MAX_BATCH)
-                self._commit([self._waiting.popleft() for _ in range(count)])
+                self._commit_next()
         return draft.cursors()
+
+    def submit(self, drafts: Iterable[Draft]) -> None:
+        """Take drafts, in order, for whoever publishes next, or for ``drain``."""
+        self._waiting.extend(drafts)
+
+    def drain(self) -> None:
+        """Publish all that waits."""
+        with self._committing:
+            while self._waiting:
+                self._commit_next()
+
+    def _commit_next(self) -> None:
+        count = min(len(self._waiting), _MAX_BATCH)
+        drafts = [self._waiting.popleft() for _ in range(count)]
+        try:
+            self._commit(drafts)
+        finally:
+            for draft in drafts:
+                if draft.done is not None:
+                    try:
+                        draft.done(draft.error)
+                    except Exception:
+                        logger.exception("nobody could be told that %s was published", draft.ids)
 
     def _commit(self, drafts: list[Draft]) -> None:
         try:
@@ -152,13 +181,20 @@ class Publisher:
         """Return what publishes ``drafts`` in ``topic``, None if all were published before."""
         sources = dict(topic.state.sources)
         at = max(self._clock.time(), topic.head.updated_at if topic.head else 0.0)
+        held = self._look(drafts, sources)
         entries: list[Entry] = []
         fresh: list[Draft] = []
         for draft in drafts:
+            if draft.finished:
+                continue
             if draft.source is not None:
-                newest, seq = sources.get(draft.source, (-1, -1))
-                if draft.number <= newest:
-                    draft.first = seq
+                number, seq = sources.get(draft.source, (-1, -1))
+                waiting = held.get(draft.source)
+                if draft.number <= number or (waiting is not None and draft.number not in waiting):
+                    draft.first = seq  # it was published before
+                    continue
+                if draft.after is not None and number < draft.after in (waiting or (draft.after,)):
+                    draft.error = EarlyMessageError(draft.ids)
                     continue
                 sources.pop(draft.source, None)  # the newest is last
                 sources[draft.source] = (draft.number, topic.stop + len(entries))
@@ -166,13 +202,17 @@ class Publisher:
             fresh.append(draft)
         if not entries:
             return None
-        for source in list(sources)[:-MAX_SOURCES]:
-            del sources[source]
+        sources = pruned(self._store.storage, sources)
         state = topic.state.model_copy(update={"sources": sources, "deleted": False})
         thread_id = topic.head.id if topic.head else f"{topic.key}#{new_id()}"
         change = topic.change(state, ThreadWrite(id=thread_id, entries=tuple(entries)), at)
         numbered = (replace(entry, seq=topic.stop + i) for i, entry in enumerate(entries))
         return _Batch(change, fresh, [Event.of(topic.name, entry) for entry in numbered])
+
+    def _look(self, drafts: Iterable[Draft], sources: Container[str]) -> dict[str, Collection[int]]:
+        """Return what the outboxes hold of those agents that the topic has no mark of."""
+        unknown = {draft.source for draft in drafts if draft.source and is_agent(draft.source)}
+        return held_by(self._store.storage, [source for source in unknown if source not in sources])
 
     def _send(self, change: Change) -> tuple[Saved | Conflict | Rejected, bool]:
         """Return the outcome, and whether it was sent more than once."""
@@ -206,7 +246,8 @@ class Publisher:
 
 
 def _entries(draft: Draft, at: float) -> list[Entry]:
-    refs: dict[str, Any] = {} if draft.source is None else {"source": draft.source}
+    publisher = draft.publisher or draft.source
+    refs: dict[str, Any] = {} if publisher is None else {"source": publisher}
     ids = draft.ids or [f"event_{new_id()}" for _ in draft.payloads]
     entries = [
         Entry(kind=draft.kind, payload=json.loads(payload), refs=refs, at=at, id=entry_id)

@@ -7,7 +7,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from torpor.storage.retry import backoff
 from torpor.storage.sql.drivers import within
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 __all__ = ["Database"]
 
@@ -51,8 +52,10 @@ class Database:
             if engine.dialect.name == "postgresql"
             else engine
         )
+        self._closed = False
         if owned:
             _ours.add(self)
+            event.listen(engine, "checkin", self._returned)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run statements that change nothing; return what ``work`` returned."""
@@ -104,9 +107,14 @@ class Database:
         self.engine.dispose(close=False)
 
     def close(self) -> None:
-        """Close the connections, if the engine is ours."""
+        """Close the connections, if the engine is ours; those in use when they are free."""
         if self._owned:
+            self._closed = True
             self.engine.dispose()
+
+    def _returned(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        if self._closed:  # the pool that it returns to was emptied before
+            record.close()
 
 
 def _was_dead(error: exc.SQLAlchemyError) -> bool:

@@ -18,7 +18,7 @@ from torpor import (
 )
 from torpor.queue import EventQueue
 from torpor.queue.cursor import cursor_of, seq_of
-from torpor.queue.publisher import MAX_SOURCES
+from torpor.queue.sources import MAX_SOURCES
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
 from torpor.testing import ManualClock
@@ -197,7 +197,7 @@ def test_sources_are_remembered_up_to_a_limit() -> None:
             queue.publish("a", n, source=f"source {n}")
         record = storage.get_checkpoint("topic:a")
         assert record is not None
-        assert len(record.value["sources"]) == MAX_SOURCES
+        assert MAX_SOURCES / 2 <= len(record.value["sources"]) <= MAX_SOURCES
         queue.publish("a", "again", source=f"source {MAX_SOURCES + 9}")
         assert queue.newest("a") == cursor_of(MAX_SOURCES + 9)
 

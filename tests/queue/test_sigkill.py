@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -98,9 +98,9 @@ def everything(queue: EventQueue) -> list[Event]:
     return events
 
 
-def received(connection: Connection) -> list[tuple[int, object]]:
+def received(connection: Connection) -> list[tuple[int, Any]]:
     """Return what a killed process had sent."""
-    messages: list[tuple[int, object]] = []
+    messages: list[tuple[int, Any]] = []
     with suppress(EOFError, OSError):  # it may be killed while it tells
         while True:
             messages.append(connection.recv())

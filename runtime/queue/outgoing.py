@@ -1,0 +1,79 @@
+"""Publishing inside of an agent's turn: the event exists if, and only if, the turn commits."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torpor import outbox
+from torpor.queue.eventqueue import EventQueue
+from torpor.queue.publisher import Draft
+from torpor.queue.sources import agent_source
+from torpor.queue.topic import topic_key
+from torpor.storage import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torpor.manager import InstanceManager
+    from torpor.outbox import Outgoing
+
+__all__ = ["TOPIC_SCHEME", "TopicDeliverer", "publish"]
+
+TOPIC_SCHEME = "topic"
+
+
+def publish(topic: str, payload: Any = None, *, kind: str = "event") -> str:
+    """Publish an event from the turn of an agent; return the id that the event will have.
+
+    The event is part of the turn: it is stored once in the topic if the turn commits, soon after
+    that, also if the process is killed in between; and never if the turn fails. Those of one
+    agent keep their order in a topic. ``event.source`` is the agent's address.
+
+    The topic is in the runtime's own storage. Raises ``ConfigurationError`` outside of a turn,
+    where ``EventQueue.publish`` is to be used, ``InvalidKeyError``, ``UnserializableError``, and
+    what ``torpor.outbox.put`` does.
+    """
+    topic_key(topic)
+    return outbox.put(f"{TOPIC_SCHEME}:{topic}", {"payload": payload, "kind": kind})
+
+
+class TopicDeliverer:
+    """Brings messages from outboxes into topics; see ``torpor.outbox.Deliverer``."""
+
+    def __init__(self, manager: InstanceManager) -> None:
+        self._manager = manager
+        self._lock = threading.Lock()
+        self._queue: EventQueue | None = None
+
+    def deliver(
+        self,
+        messages: Sequence[Outgoing],
+        done: Callable[[Outgoing, BaseException | None], None],
+    ) -> None:
+        """Have the messages published on a worker, with what others publish meanwhile."""
+        topic = messages[0].target.partition(":")[2]
+        drafts = [_draft(message, done) for message in messages]
+        drain = self._opened().submit(topic, drafts)
+        self._manager.pool.schedule(drain)
+
+    def _opened(self) -> EventQueue:
+        with self._lock:
+            if self._queue is None:
+                # Without subscribers it has neither thread nor connection, so none to close.
+                self._queue = EventQueue(self._manager.storage, clock=self._manager.clock)
+            return self._queue
+
+
+def _draft(message: Outgoing, done: Callable[[Outgoing, BaseException | None], None]) -> Draft:
+    return Draft(
+        kind=message.payload["kind"],
+        payloads=[codec.dumps(message.payload["payload"], "the payload")],
+        source=agent_source(message.sender, message.life),
+        publisher=message.sender,
+        number=message.seq,
+        after=message.after,
+        ids=[message.id],
+        done=partial(done, message),
+    )
