@@ -107,20 +107,28 @@ def stars(**things: int) -> None:
     """Take any names."""
 
 
-def bare(thing) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - that is what is tested
+def bare(thing: int) -> None:
     """Take anything."""
+
+
+del bare.__annotations__["thing"]
 
 
 def positional(thing: int, /) -> None:
     """Take one without a name."""
 
 
-def lost(thing: Missing) -> None:  # type: ignore[name-defined]  # noqa: F821 - that is what is tested
+def lost(thing: int) -> None:
     """Take what nobody knows."""
 
 
+lost.__annotations__["thing"] = "Missing"
+
+
 @pytest.mark.parametrize(
-    "function", [star, stars, bare, positional, lost], ids=lambda function: function.__name__
+    "function",
+    [star, stars, bare, positional, lost],
+    ids=["star", "stars", "bare", "positional", "lost"],
 )
 def test_functions_without_a_schema_are_refused(function: Any) -> None:
     """What cannot be described to a model is refused when the tool is made."""

@@ -121,16 +121,17 @@ def test_a_long_conversation_is_cut_to_its_end(tmp_path: Path) -> None:
     assert sent[-1] == {"role": "user", "content": "14"}
 
 
-def test_a_model_that_fails_leaves_no_trace(tmp_path: Path) -> None:
-    """If the server fails, one is asked to say it again; the conversation is as it was."""
+def test_what_was_said_outlives_a_failing_model(tmp_path: Path) -> None:
+    """If the server fails, what was said is kept, and an empty line has it answered (HI-9)."""
     with chat_server() as server:
         server.status = 500
-        [answer] = chat(tmp_path, "lost", options=("--model-url", server.url))
+        [answer] = chat(tmp_path, "kept", options=("--model-url", server.url))
         server.status = 200
-        after = chat(tmp_path, "kept", options=("--model-url", server.url))
+        after = chat(tmp_path, "", "more", options=("--model-url", server.url))
 
-    assert answer.startswith("Please say that again: no answer from http://127.0.0.1:")
-    assert after == ["I see 1 messages"]
+    assert answer.startswith("An empty line tries again: ")
+    assert "no answer from http://127.0.0.1:" in answer
+    assert after == ["I see 1 messages", "I see 3 messages"]
 
 
 def test_the_key_is_sent_and_never_shown(tmp_path: Path) -> None:
