@@ -28,6 +28,9 @@ _OF_CONNECT = 0.2
 _OF_READ = 0.3
 _REQUESTS_IN_TIME = 100
 
+_UNMET = {"ConditionalCheckFailedException", "ResourceInUseException"}
+"""Somebody else was here before. The second says so to whoever creates a table."""
+
 
 class Connection:
     """A client, which may be somebody else's.
@@ -78,10 +81,9 @@ class Connection:
     # -- requests -----------------------------------------------------------------------------
 
     def send(self, operation: str, deadline: float, **parameters: Any) -> Any:
-        """Send a request, again if need be; return the answer.
+        """Send a request, again if need be; return the answer, None if a condition was not met.
 
-        Raises the error of the tree that says what is wrong, and None of them if a condition is
-        not met: then this returns None.
+        Raises the error of the tree that says what is wrong.
         """
         deadline = min(deadline, self.deadline())
         attempts = 0
@@ -91,7 +93,7 @@ class Connection:
             try:
                 return getattr(self.client, operation)(**parameters)
             except self._errors as error:
-                if code_of(error) == "ConditionalCheckFailedException":
+                if code_of(error) in _UNMET:
                     return None
                 failure = translate(error, self.place, opening=self.opening)
                 if not isinstance(failure, StorageUnavailableError):

@@ -42,7 +42,6 @@ class _Meaning(NamedTuple):
 
 _BUSY = _Meaning(StorageUnavailableError, "takes no more requests for now")
 _LOST = _Meaning(StorageUnavailableError, "cannot be reached, or does not answer")
-_CHANGING = _Meaning(StorageUnavailableError, "is being created or changed")
 _FULL = _Meaning(StorageFullError, "holds as much as it may")
 _NO_TABLE = _Meaning(
     StorageError,
@@ -71,7 +70,6 @@ _CODES: dict[str, _Meaning] = {
     "RequestLimitExceeded": _BUSY,
     "RequestTimeout": _LOST,
     "RequestTimeoutException": _LOST,
-    "ResourceInUseException": _CHANGING,
     "ResourceNotFoundException": _NO_TABLE,
     "ServiceUnavailable": _LOST,
     "SlowDown": _BUSY,

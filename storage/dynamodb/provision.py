@@ -69,24 +69,19 @@ def _describe(table: Table, *, create: bool) -> dict[str, Any]:
 
 
 def _create(table: Table) -> None:
-    try:
-        table.call(
-            "create_table",
-            table.deadline(),
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": type_}
-                for name, (_, type_) in _KEY_SCHEMA.items()
-            ],
-            KeySchema=[
-                {"AttributeName": name, "KeyType": role} for name, (role, _) in _KEY_SCHEMA.items()
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-    except StorageUnavailableError as error:  # somebody else has just created it
-        if not isinstance(cause := error.__cause__, Exception) or (
-            code_of(cause) != "ResourceInUseException"
-        ):
-            raise
+    """Create the table, unless somebody else has just done so."""
+    table.call(
+        "create_table",
+        table.deadline(),
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": type_}
+            for name, (_, type_) in _KEY_SCHEMA.items()
+        ],
+        KeySchema=[
+            {"AttributeName": name, "KeyType": role} for name, (role, _) in _KEY_SCHEMA.items()
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
 
 
 def _is_missing(error: ConfigurationError) -> bool:

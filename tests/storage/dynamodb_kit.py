@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Self
 
-from botocore.awsrequest import AWSResponse
-
 from torpor.storage.dynamodb import DynamoDBStorage
+from torpor.storage.dynamodb.errors import driver
 from torpor.storage.dynamodb.items import key_of, place, record_key
 from torpor.storage.records import Space
 
@@ -114,19 +113,19 @@ class Wire:
         self.client.meta.events.unregister("before-send.dynamodb", self._send)
         self.client.meta.events.unregister("after-call.dynamodb", self._answered)
 
-    def before(self, operation: str) -> AWSResponse | None:
-        """Called before a request is sent; what it returns is taken for the answer."""
+    def before(self, operation: str) -> Any:
+        """Return what is to be taken for the answer, None if the request is to be sent."""
 
-    def after(self, operation: str, answer: dict[str, Any]) -> None:
-        """Called when a request has been answered."""
+    def after(self, operation: str) -> None:
+        """Do something when a request has been answered."""
 
-    def _send(self, event_name: str, **_: object) -> AWSResponse | None:
+    def _send(self, event_name: str, **_: object) -> Any:
         operation = event_name.rpartition(".")[2]
         self.operations.append(operation)
         return self.before(operation)
 
-    def _answered(self, event_name: str, parsed: dict[str, Any], **_: object) -> None:
-        self.after(event_name.rpartition(".")[2], parsed)
+    def _answered(self, event_name: str, **_: object) -> None:
+        self.after(event_name.rpartition(".")[2])
 
 
 class Crash(BaseException):
@@ -146,15 +145,15 @@ class Cut(Wire):
             raise Crash
 
 
-def refusal(code: str, status: int = 400) -> AWSResponse:
+def refusal(code: str, status: int = 400) -> Any:
     """Return DynamoDB's answer to what it refuses with this code."""
     document = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "not now"}
     return answer_of(document, status)
 
 
-def answer_of(document: dict[str, Any], status: int = 200) -> AWSResponse:
+def answer_of(document: dict[str, Any], status: int = 200) -> Any:
     """Return an answer with this content."""
     headers = {"content-type": "application/x-amz-json-1.0"}
-    answer: Any = AWSResponse("http://dynamodb", status, headers, None)
+    answer = driver("botocore.awsrequest").AWSResponse("http://dynamodb", status, headers, None)
     answer._content = json.dumps(document).encode()
     return answer
