@@ -22,7 +22,15 @@ if TYPE_CHECKING:
         CommandSucceededEvent,
     )
 
-__all__ = ["CommandLog", "collection", "failing", "leave_stray", "run_before", "watched"]
+__all__ = [
+    "CommandLog",
+    "collection",
+    "failing",
+    "leave_stray",
+    "run_after",
+    "run_before",
+    "watched",
+]
 
 
 class CommandLog(CommandListener):
@@ -98,5 +106,18 @@ def run_before(target: Any, method: str, work: Callable[[], object]) -> None:
         setattr(target, method, original)
         work()
         return original(*arguments)
+
+    setattr(target, method, hooked)
+
+
+def run_after(target: Any, method: str, work: Callable[[], object]) -> None:
+    """Let ``work`` be done once, when ``target.method`` has been called for the next time."""
+    original = getattr(target, method)
+
+    def hooked(*arguments: Any) -> Any:
+        setattr(target, method, original)
+        result = original(*arguments)
+        work()
+        return result
 
     setattr(target, method, hooked)

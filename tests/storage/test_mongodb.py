@@ -165,7 +165,8 @@ def test_damaged_document(storage: MongoDBStorage, damage: dict[str, Any]) -> No
 
 def test_client_that_was_passed_in_stays_open(url: str) -> None:
     """Whoever opened a client closes it, whatever its settings are for other uses."""
-    with MongoClient(url.partition("?")[0], document_class=dict, tz_aware=True) as client:
+    client: MongoClient[Any] = MongoClient(url.partition("?")[0], tz_aware=True)
+    with client:
         with MongoDBStorage(client) as storage:
             storage.put_checkpoint("agent", 1)
             assert storage.client is client

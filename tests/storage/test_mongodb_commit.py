@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.storage.mongodb_kit import collection, failing, leave_stray, run_before, watched
+from tests.storage.mongodb_kit import (
+    collection,
+    failing,
+    leave_stray,
+    run_after,
+    run_before,
+    watched,
+)
 from torpor.storage.errors import StorageUnavailableError, ThreadMismatchError
 from torpor.storage.mongodb import MongoDBStorage
 from torpor.storage.records import Change, Conflict, Rejected, Saved
@@ -195,43 +202,11 @@ def test_taking_a_place_spares_who_came_later(
         collection("entries").delete_one({"etag": "of the dead"})
         rival.append_thread("log", {"payload": "rival"})
 
-    fence = storage._committer._entries._fence
-
-    def fence_then_pause(step: object) -> object:
-        fenced = fence(step)  # type: ignore[arg-type] # as it came
-        rival_comes()
-        return fenced
-
-    storage._committer._entries._fence = fence_then_pause  # type: ignore[assignment, method-assign]
+    run_after(storage._committer._entries, "_fence", rival_comes)
 
     storage.append_thread("log", {"payload": "late"})
 
     assert payloads(storage.load_thread("log")) == [0, "rival", "late"]
-
-
-def test_taking_a_place_from_who_is_only_slow(
-    storage: MongoDBStorage, rival: MongoDBStorage
-) -> None:
-    """A writer that was thought dead publishes after all: too late, so it begins again (rule 6)."""
-    storage.commit([owned("agent", "agent#1", 0)])
-    run_before(
-        storage._committer,
-        "_publish",
-        lambda: (
-            run_before(
-                rival._committer,
-                "_publish",
-                lambda: storage_goes_on.append(True),
-            )
-            or rival.commit([owned("agent", "agent#1", "rival")])
-        ),
-    )
-    storage_goes_on: list[bool] = []
-
-    storage.commit([owned("agent", "agent#1", "slow")])
-
-    assert storage_goes_on == [True]
-    assert payloads(storage.load_thread("agent#1")) == [0, "rival", "slow"]
 
 
 def test_entries_of_a_standalone_thread_are_not_taken(storage: MongoDBStorage) -> None:

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymongo import MongoClient, errors
@@ -105,9 +105,11 @@ class _GuardedMongoDB(PrivateMongoDB):
 
     def guard(self) -> None:
         """Begin to want a password."""
-        with MongoClient(super().url) as client:
-            user = {"pwd": "s@crit", "roles": ["readWriteAnyDatabase"]}
-            client.admin.command("createUser", "ada", **user)
+        client: MongoClient[Any] = MongoClient(super().url)
+        with client:
+            client.admin.command(
+                {"createUser": "ada", "pwd": "s@crit", "roles": ["readWriteAnyDatabase"]}
+            )
         self.stop("in good order")
         self.guarded = True
         self.start()
@@ -159,7 +161,7 @@ def test_wrong_option_in_the_url(option: str) -> None:
 @pytest.mark.parametrize(
     "options", [{"timeout": 0}, {"collection_prefix": "a.$"}, {"speed": 1}], ids=str
 )
-def test_wrong_option(options: dict[str, object]) -> None:
+def test_wrong_option(options: dict[str, Any]) -> None:
     """So is an option that there is not, and a value of a keyword."""
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         open_storage("mongodb://127.0.0.1/app", **options)
@@ -282,7 +284,8 @@ def test_slow_server(storage: MongoDBStorage) -> None:
 
 def test_client_that_was_closed(url: str) -> None:
     """A client that its owner closed is an error of the storage (rule 8)."""
-    with MongoClient(url.partition("?")[0]) as client:
+    client: MongoClient[Any] = MongoClient(url.partition("?")[0])
+    with client:
         storage = MongoDBStorage(client)
     with storage, pytest.raises(StorageError) as caught:
         storage.get_checkpoint("agent")
