@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.cluster import RedisCluster
@@ -14,14 +14,15 @@ from tests.places.redis import RedisPlace
 from tests.servers.redis import ForgetfulCluster, ForgetfulValkey
 from tests.storage.redis_kit import damage_entry, damage_record, sever
 from torpor.storage import open_storage
+from torpor.storage.records import Change, Space
 from torpor.storage.redis import RedisStorage
 from torpor.storage.testing.counting import sends
+from torpor.storage.testing.kit import all_pages, owned, payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torpor.storage import Storage
-    from torpor.storage.records import Space
 
 
 class RedisContract(PlaceContract):
@@ -80,13 +81,33 @@ class ClusterStorage(RedisStorage):
 
     def __init__(self, url: str) -> None:
         address, _, prefix = url.partition("?prefix=")
-        self._client = RedisCluster.from_url(address)
+        self._client: Any = RedisCluster.from_url(address)
         super().__init__(self._client, prefix=prefix)
 
     def _close(self) -> None:
-        self._client.close()
+        for node in self._client.get_nodes():
+            node.redis_connection.connection_pool.disconnect()
 
 
+def test_cluster(cluster: RedisPlace) -> None:
+    """Changes of any kind, batches and listings work there, by either client (rule 11)."""
+    url = cluster.empty()
+    keys = [f"agent {number}" for number in range(20)]
+    for make in (ClusterStorage, open_storage):
+        with make(url) as storage:
+            storage.commit([owned(key, f"{key}#1", 1, wake_at=1.0) for key in keys])
+            storage.commit([owned(key, f"{key}#2", 2) for key in keys[:10]])
+            storage.commit([Change(key=key, delete=True) for key in keys[:5]])
+            storage.append_thread("agent 7#log", {"payload": 1})
+
+            listed = [record.key for record in all_pages(storage, Space.CHECKPOINTS, limit=7)]
+            assert listed == sorted(keys[5:])
+            assert sorted(due.key for due in storage.list_due(1.0)) == sorted(keys[10:])
+            assert payloads(storage.load_thread("agent 7#2"))[-1] == 2
+            assert storage.vacuum(-60) == 5
+
+
+@pytest.mark.slow
 class TestCluster(RedisContract):
     """In a Redis Cluster, whose client asks the server where each script's keys are."""
 
