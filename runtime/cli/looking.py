@@ -154,7 +154,7 @@ def rm_command(
 ) -> None:
     """Remove AGENT and its thread. Asks first."""
     url, agent = named(url, agent, "AGENT")
-    if not yes and not sys.stdin.isatty():
+    if not yes and not _somebody_is_there():
         msg = "nobody is there to ask: say --yes"
         raise ConfigurationError(msg)
     with open_existing(url) as storage:
@@ -166,6 +166,10 @@ def rm_command(
         print_json({"key": agent, "rev": found.rev})
     else:
         line(f"removed {plain(agent)}")
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _found(storage: Storage, agent: str) -> Checkpoint:
