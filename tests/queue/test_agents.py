@@ -156,7 +156,8 @@ def test_a_message_delivered_again_is_published_once(storage: Storage) -> None:
             runtime.get(Shop, "a").ask(Shop.sell)
             assert deliveries.came.acquire(timeout=PATIENCE)
         first, second = deliveries.messages
-        assert isinstance(*deliveries.now(second), EarlyMessageError)
+        [early] = deliveries.now(second)
+        assert isinstance(early, EarlyMessageError)
         assert deliveries.now(first) == [None]
         assert deliveries.now(first, second) == [None, None]
         assert deliveries.now(second) == [None]
