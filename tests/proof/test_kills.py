@@ -13,10 +13,10 @@ import pytest
 
 from tests.places.registry import SHARED
 from tests.processes import PATIENCE, child
-from tests.proof.faults import faults_in
 from tests.proof.journal import IN_FLIGHT, JOURNALS, SENDERS, Journal, Note, work_until_killed
 from torpor import thaw
 from torpor.storage import open_storage
+from torpor.storage.check import check
 
 full_size = pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
 
@@ -59,7 +59,7 @@ def _check(url: str, places: dict[Note, int]) -> None:
         acknowledged[note.sender] = max(note.number, acknowledged.get(note.sender, -1))
     kept: dict[Note, int] = {}
     with open_storage(url) as storage:
-        assert faults_in(storage) == []
+        assert list(check(storage)) == []
         for key in map(str, range(JOURNALS)):
             journal = thaw(storage, Journal, key)
             if journal is None:
