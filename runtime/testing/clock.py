@@ -1,4 +1,4 @@
-"""For the tests of programs that use torpor: a clock that moves when it is told to."""
+"""A clock that moves when it is told to."""
 
 from __future__ import annotations
 
