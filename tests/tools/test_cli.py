@@ -18,7 +18,7 @@ from torpor.storage import Storage, open_storage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
+    from typer.testing import Result
 
 
 def torpor(*arguments: str, **options: Any) -> Result:
@@ -262,7 +262,16 @@ class TestWhichStorage:
             (["backup", "sqlite:///x", "y", "--keep", "soon"], "not 'soon'"),
             (["show", "memory:", "a\0"], "NUL"),
         ],
-        ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+        ids=[
+            "unknown scheme",
+            "unknown command",
+            "unknown option",
+            "nothing at all",
+            "no agent",
+            "no target",
+            "no time",
+            "illegal key",
+        ],
     )
     def test_wrong_calls(self, arguments: list[str], message: str) -> None:
         """One line that says what is wrong, and exit code 2."""
