@@ -49,6 +49,12 @@ class Server:
         """Whether this is a Redis Cluster."""
         return isinstance(self._client, RedisCluster)
 
+    @property
+    def database(self) -> int:
+        """The number of the database: channels are those of all."""
+        pool = getattr(self._client, "connection_pool", None)
+        return 0 if pool is None else int(pool.connection_kwargs.get("db") or 0)
+
     def run(self, commands: Sequence[Command], **options: Any) -> list[Any]:
         """Carry out ``commands``, 1000 per round trip, and return their replies in order.
 
@@ -67,21 +73,25 @@ class Server:
     def ask(self, *command: Any) -> Any:
         """Return what one server, any of a cluster, says to a command without keys."""
         options = {"target_nodes": RedisCluster.RANDOM} if self.is_cluster else {}
-        with self._translated():
+        with self.translated():
             return self._client.execute_command(*command, **options)
 
     def ask_if_allowed(self, *command: Any) -> Any:
         """Return what ``ask`` does, None if this user or this service may not do that."""
         options = {"target_nodes": RedisCluster.RANDOM} if self.is_cluster else {}
-        with self._translated():
+        with self.translated():
             try:
                 return self._client.execute_command(*command, **options)
             except ResponseError:
                 return None
 
+    def subscription(self) -> Any:
+        """Return a new ``PubSub`` of the client, to be used by one thread, and to be closed."""
+        return self._client.pubsub()
+
     def load_scripts(self) -> None:
         """Send the scripts to every server that may run them."""
-        with self._translated():
+        with self.translated():
             for script in SCRIPTS:
                 self._client.script_load(script.source)
 
@@ -108,7 +118,7 @@ class Server:
             self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _round_trip(self, commands: Sequence[Command], options: dict[str, Any]) -> list[Any]:
-        with self._translated():
+        with self.translated():
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command, **options)
@@ -116,7 +126,8 @@ class Server:
         return replies
 
     @contextmanager
-    def _translated(self) -> Generator[None]:
+    def translated(self) -> Generator[None]:
+        """Raise the client's errors as those of a storage."""
         try:
             yield
         except DRIVER_ERRORS as error:

@@ -16,6 +16,7 @@ from torpor.storage.redis.errors import is_wrong_type
 from torpor.storage.redis.known import KnownRecords
 from torpor.storage.redis.layout import Layout
 from torpor.storage.redis.listing import due_members, listed_keys
+from torpor.storage.redis.notify import RedisNotifier
 from torpor.storage.redis.opening import open_place
 from torpor.storage.redis.records import Records
 from torpor.storage.redis.server import Server
@@ -109,6 +110,7 @@ class RedisStorage(Storage):
         )
         require_usable(client)
         self._server = Server(client, place=place_of(client), owned=client is not server)
+        self._prefix = prefix
         self._layout = Layout(prefix)
         self._records = Records(self._server, self._layout)
         self._known = KnownRecords(_KNOWN_RECORDS)
@@ -224,6 +226,10 @@ class RedisStorage(Storage):
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         return self._committer.commit(changes)
+
+    def notifier(self) -> RedisNotifier:
+        """Return publish and subscribe, on a channel of this store."""
+        return RedisNotifier(self._server, f"{self._prefix}:news:{self._server.database}")
 
     def _vacuum(self, before: float) -> int:
         return self._records.vacuum(before)

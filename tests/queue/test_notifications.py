@@ -1,4 +1,4 @@
-"""Being told of news by PostgreSQL, instead of looking for them."""
+"""Being told of news by PostgreSQL and Redis, instead of looking for them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 
 
-@pytest.fixture
-def url(empty_place: Callable[[str], str]) -> str:
-    """Return the URL of an empty store."""
-    return empty_place("postgresql")
+@pytest.fixture(params=["postgresql", "redis"])
+def url(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> str:
+    """Return the URL of an empty store of each backend that tells."""
+    return empty_place(request.param)
 
 
 @pytest.fixture
@@ -58,7 +58,10 @@ def test_only_the_own_store_is_heard(storage: Storage, url: str) -> None:
     """Stores of one database do not wake each other."""
     notifier, same = storage.notifier(), open_storage(url)
     assert notifier is not None
-    with same, open_storage(f"{url}&table_prefix=other_") as other:
+    neighbour = url.replace("prefix=", "prefix=other-")
+    if neighbour == url:
+        neighbour = f"{url}&table_prefix=other_"
+    with same, open_storage(neighbour) as other:
         assert notifier.wait(0) == ()  # connects
         for place, key in ((other, "topic:theirs"), (same, "topic:ours")):
             teller = place.notifier()
@@ -71,6 +74,7 @@ def test_only_the_own_store_is_heard(storage: Storage, url: str) -> None:
         assert notifier.wait(PATIENCE) == ()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_a_connection_that_ends_is_made_anew(
     storage: Storage, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

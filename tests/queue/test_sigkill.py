@@ -1,4 +1,4 @@
-"""Publisher and consumer killed at random moments: no event is lost or doubled."""
+"""Publishers and consumers killed at random moments: no event is lost or doubled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.processes import PATIENCE, child
-from torpor.queue import EventQueue, Start
+from torpor import Agent, Runtime
+from torpor.queue import EventQueue, Start, publish
+from torpor.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torpor.queue import Event
 
 SOURCES = 3
+AGENTS = 5
 
 
 class Message(NamedTuple):
@@ -37,7 +40,7 @@ def kills(backend: str, count: int, *, slow: bool = False) -> object:
     ("backend", "count"),
     [
         kills("sqlite", 5),
-        kills("postgresql", 5),
+        kills("postgresql", 2),
         kills("sqlite", 30, slow=True),
         kills("postgresql", 10, slow=True),
     ],
@@ -80,6 +83,63 @@ def test_events_survive_kills(empty_place: Callable[[str], str], backend: str, c
     check_order([seq for seq, _ in handled])
 
 
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [
+        kills("sqlite", 5),
+        kills("postgresql", 2),
+        kills("sqlite", 30, slow=True),
+        kills("postgresql", 10, slow=True),
+    ],
+)
+def test_events_of_turns_survive_kills(
+    empty_place: Callable[[str], str], backend: str, count: int
+) -> None:
+    """A process of agents is killed: each committed turn's event is there once (EQ-1, W-29)."""
+    url = empty_place(backend)
+    chance = random.Random(f"agents {backend} {count}")
+    told = dict.fromkeys(map(str, range(AGENTS)), 0)
+    for life in range(count):
+        with child(sell_until_killed, url) as (process, reports):
+            for _ in range(chance.randrange(5, 60)):
+                assert reports.poll(PATIENCE), f"life {life}: nothing was answered"
+                key, sold = reports.recv()
+                told[key] = sold
+            process.join(chance.uniform(0, 0.02))
+            process.kill()
+            for key, sold in received(reports):
+                told[key] = sold
+    with (
+        open_storage(url) as storage,
+        EventQueue(storage) as queue,
+        Runtime(storage, agents=[Seller]) as runtime,
+    ):
+        subscription = queue.subscribe("work", after=Start.EARLIEST)
+        sold = {key: runtime.get(Seller, key).proxy().sold.get() for key in told}
+        assert all(sold[key] >= told[key] for key in told)
+        events: list[Message] = []
+        while len(events) < sum(sold.values()):
+            event = subscription.get(PATIENCE)
+            assert event is not None, f"lost: {len(events)} events of {sold}"
+            events.append(Message(*event.payload))
+        assert subscription.get(0) is None
+    for key, number in sold.items():
+        numbers = [message.number for message in events if message.source == key]
+        assert numbers == list(range(1, number + 1)), "lost, doubled or out of order"
+
+
+class Seller(Agent, kind="seller"):
+    """Publishes how often it was called."""
+
+    sold: int = 0
+
+    def sell(self) -> int:
+        """Sell one more."""
+        self.sold += 1
+        publish("work", [self.id, self.sold])
+        return self.sold
+
+
 def check_order(seqs: list[int]) -> None:
     """See that only unacknowledged events came again: it never jumps ahead."""
     furthest = -1
@@ -117,6 +177,17 @@ def publish_until_killed(url: str, numbers: list[int], reports: Connection) -> N
                 queue.publish("work", list(message), source=message.source, number=number)
                 numbers[source] += 1
                 reports.send((source, number))
+
+
+def sell_until_killed(url: str, reports: Connection) -> None:
+    """Call each agent in turn, for ever; report each answer."""
+    with Runtime(url, agents=[Seller], idle_timeout=0.001) as runtime:
+        while True:
+            replies = [
+                (f"{n}", runtime.get(Seller, f"{n}").submit(Seller.sell)) for n in range(AGENTS)
+            ]
+            for key, reply in replies:
+                reports.send((key, reply.get(timeout=PATIENCE)))
 
 
 def consume_until_killed(url: str, reports: Connection) -> None:
