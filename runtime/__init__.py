@@ -80,6 +80,7 @@ from torpor.storage.errors import (
     WorkersExhaustedError,
 )
 from torpor.storage.urls import open_storage
+from torpor.system import DeadMessage
 
 __all__ = [
     "Agent",
@@ -100,6 +101,7 @@ __all__ = [
     "ConversationError",
     "CorruptRecordError",
     "DeadLetter",
+    "DeadMessage",
     "DecryptionError",
     "DuplicateKindError",
     "EventGapError",

@@ -208,7 +208,7 @@ class Agent(BaseModel):
         """The runtime that this agent lives in."""
         return _host_of(self).agent_runtime
 
-    def schedule(
+    def schedule(  # noqa: PLR0913 - the ways to say when are keywords
         self,
         method: Callable[Concatenate[Self, ...], Any],
         /,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torpor.system import SystemState
     from torpor.transaction import TransactionalActor
 
-__all__ = ["bookkeeping", "refused", "renew", "settle"]
+__all__ = ["bookkeeping", "drop_schedule", "purge", "refused", "renew", "replay", "settle"]
 
 
 def bookkeeping(
@@ -114,3 +114,32 @@ def _came_back(
     manager.tell_event(
         MessageFailed(actor.address, message.target, identity, error, message.failures, message.due)
     )
+
+
+def replay(actor: TransactionalActor, ids: Iterable[str]) -> int:
+    """Send dead letters again, as new messages, behind what waits already."""
+    state, now = actor.runtime_state(), actor.manager.clock.time()
+    letters = _taken(actor, ids)
+    for letter in letters:
+        state.send(letter.target, letter.payload, now)
+    return len(letters)
+
+
+def purge(actor: TransactionalActor, ids: Iterable[str]) -> int:
+    """Forget dead letters."""
+    return len(_taken(actor, ids))
+
+
+def _taken(actor: TransactionalActor, ids: Iterable[str]) -> list[DeadMessage]:
+    contents = actor.runtime_state().edit()
+    wanted = list(ids) or list(contents.dead)
+    return [contents.dead.pop(letter) for letter in wanted if letter in contents.dead]
+
+
+def drop_schedule(actor: TransactionalActor, schedule_id: str) -> bool:
+    """Cancel a schedule."""
+    state = actor.runtime_state()
+    if schedule_id not in state.contents.schedules:
+        return False
+    del state.edit().schedules[schedule_id]
+    return True

@@ -8,6 +8,7 @@ import copy
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,12 +21,15 @@ from typing import (
 
 from torpor import outbox
 from torpor.address import address_of
+from torpor.bookkeeping import bookkeeping, drop_schedule, purge, replay
 from torpor.calls import Call, Control, Reply
 from torpor.courier import AGENT_SCHEME
+from torpor.deadletters import dead_letters_of
 from torpor.durable import Gate
 from torpor.eventloop import on_event_loop
 from torpor.events import DeadLetter, HibernationReason
 from torpor.proxy import AgentProxy
+from torpor.scheduling import stored_schedules
 from torpor.storage.errors import BlockingCallError, ConfigurationError
 from torpor.turn import current_turn
 
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from torpor.agent import Agent
     from torpor.commands import Command
     from torpor.manager import InstanceManager, Registration
+    from torpor.schedules import Schedule
+    from torpor.system import DeadMessage
+    from torpor.transaction import TransactionalActor
     from torpor.turn import Turn
 
 __all__ = ["AgentRef", "AgentStatus"]
@@ -272,6 +279,50 @@ class AgentRef(Generic[A]):
         args, kwargs = command.bind(self.address, args, kwargs)
         letter = {"method": command.name, **command.json.dump(self.address, args, kwargs)}
         return letter if self._initial is None else {**letter, "initial": dict(self._initial)}
+
+    # -- what waits, and what was given up ----------------------------------------------------
+
+    def dead_letters(self) -> list[DeadMessage]:
+        """Return the durable messages, and the one-shot schedules, that this agent gave up.
+
+        They are kept by the agent that sent them; by the receiver if they came from outside of
+        any agent. Oldest first, as they are stored; wakes nobody. Reads the storage.
+        """
+        return dead_letters_of(self._manager.storage, self.address)
+
+    def replay_dead_letters(self, *ids: str) -> int:
+        """Send dead letters again, all or those of ``ids``, as new messages; return how many.
+
+        Like ``purge_dead_letters`` and ``cancel_schedule`` a turn of the agent, which waits and
+        raises like ``ask``.
+        """
+        return int(self._keep_books(partial(replay, ids=ids)) or 0)
+
+    def purge_dead_letters(self, *ids: str) -> int:
+        """Forget dead letters, all or those of ``ids``; return how many."""
+        return int(self._keep_books(partial(purge, ids=ids)) or 0)
+
+    def schedules(self) -> list[Schedule]:
+        """Return what the agent has planned, the next one first, as it is stored.
+
+        Wakes nobody. Reads the storage.
+        """
+        return stored_schedules(self._manager.storage, self.address)
+
+    def cancel_schedule(self, id: str) -> bool:  # noqa: A002 - the schedule's own
+        """Cancel a schedule of the agent; False if there is none of this id."""
+        return bool(self._keep_books(partial(drop_schedule, schedule_id=id)))
+
+    def _keep_books(self, work: Callable[[TransactionalActor], Any]) -> Any:
+        if on_event_loop():
+            detail = "this thread runs an event loop; use await asyncio.to_thread(…)"
+            raise BlockingCallError(self.address, detail)
+        call = bookkeeping(self._manager, self.address, work)
+        call.deadline = self.deadline()
+        reply = call.reply_to
+        assert reply is not None
+        self._launch(call, reply, current_turn(), blocking=True, inline=False)
+        return reply.get()
 
     def proxy(self) -> AgentProxy:
         """Return a pykka-like proxy: methods return a ``Reply``, ``.defer(…)`` tells."""

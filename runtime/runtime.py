@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from torpor import detached
 from torpor.clock import Clock, SystemClock
+from torpor.deadletters import list_dead_letters
 from torpor.eventloop import on_event_loop
 from torpor.events import AgentEvent
 from torpor.home import default_url
@@ -23,12 +24,13 @@ from torpor.storage.errors import BlockingCallError, ConfigurationError, Runtime
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType, TracebackType
 
     from torpor.agent import Agent
     from torpor.options import Durability
     from torpor.outbox import Deliverer
+    from torpor.system import DeadMessage
 
 __all__ = ["Runtime", "RuntimeStats"]
 
@@ -199,6 +201,13 @@ class Runtime:
     ) -> int:
         """Save a detached copy and return its new revision; ``ConflictError`` if it is stale."""
         return detached.hibernate(self.storage, agent, key, partition=partition)
+
+    def dead_letters(self) -> Iterator[tuple[str, DeadMessage]]:
+        """Yield every dead letter of the store, with the address of the agent that keeps it.
+
+        See ``AgentRef.dead_letters``. Wakes nobody. Reads the storage as it goes.
+        """
+        return list_dead_letters(self.storage)
 
     def deliver_by(self, scheme: str, deliverer: Deliverer) -> None:
         """Have messages to targets ``"scheme:…"`` (see ``torpor.outbox``) brought there."""

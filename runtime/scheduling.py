@@ -6,7 +6,7 @@ import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
-from torpor.bookkeeping import refused
+from torpor.bookkeeping import drop_schedule, refused
 from torpor.calls import Call, Reply
 from torpor.cron import next_cron, zone_of
 from torpor.events import ScheduleFired, ScheduleMissed
@@ -16,9 +16,11 @@ from torpor.storage.errors import (
     ConfigurationError,
     InvalidArgumentsError,
     ScheduleError,
+    StorageError,
     UnknownMethodError,
 )
 from torpor.storage.records import new_id
+from torpor.system import SystemState
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 
     from torpor.agent import Agent
     from torpor.schedules import Tick
+    from torpor.storage import Storage
     from torpor.thawing import ThawingActor
     from torpor.transaction import TransactionalActor
 
-__all__ = ["add", "cancel", "current_tick", "firings", "planned"]
+__all__ = ["add", "cancel", "current_tick", "firings", "planned", "stored_schedules"]
 
 
 def current_tick() -> Tick | None:
@@ -85,16 +88,23 @@ def add(  # noqa: PLR0913 - see Agent.schedule
 
 def cancel(agent: Agent, schedule_id: str) -> bool:
     """See ``Agent.cancel_schedule``."""
-    state = _own_turn(agent).runtime_state()
-    if schedule_id not in state.contents.schedules:
-        return False
-    del state.edit().schedules[schedule_id]
-    return True
+    return drop_schedule(_own_turn(agent), schedule_id)
 
 
 def planned(agent: Agent) -> list[Schedule]:
     """See ``Agent.schedules``."""
-    state = _own_turn(agent).system
+    return _in_order(_own_turn(agent).system)
+
+
+def stored_schedules(storage: Storage, address: str) -> list[Schedule]:
+    """Return what an agent's record says is planned, the next one first."""
+    [found] = storage.read([address])
+    if isinstance(found, StorageError):
+        raise found
+    return _in_order(SystemState.detach(found)[0] if found is not None else None)
+
+
+def _in_order(state: SystemState | None) -> list[Schedule]:
     found = state.contents.schedules.values() if state is not None else ()
     return sorted(found, key=lambda schedule: schedule.next_at)
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lifecycle.kit import running
 from tests.places.fixtures import all_places, empty_place
 from tests.runtime.kit import ObservedClock, Watch
-from torpor import Runtime
 from torpor.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torpor import Runtime
     from torpor.storage import Storage
 
 __all__ = ["all_places", "empty_place"]
@@ -42,7 +43,7 @@ def clock() -> ObservedClock:
 @pytest.fixture
 def runtime(storage: Storage, clock: ObservedClock) -> Iterator[Runtime]:
     """Return a runtime on each kind of storage."""
-    with Runtime(storage, clock=clock, idle_timeout=60) as runtime:
+    with running(storage, clock=clock, idle_timeout=60) as runtime:
         yield runtime
 
 

@@ -218,6 +218,7 @@ def test_bookkeeping_keeps_nobody_awake(
         eventually(lambda: held(runtime, sender))
         clock.advance(second)
         watch.wait(MessageFailed, failures + 1)
+    eventually(lambda: held(runtime, sender))
     clock.advance(30)
     watch.wait(Hibernated)
     assert "sender/a" in {event.agent for event in watch.of(Hibernated)}

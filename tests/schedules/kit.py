@@ -47,7 +47,7 @@ class Planner(Agent):
         tick = current_tick()
         if tick is not None:
             self.ticks.append(tick)
-        self.rings.append(text)
+        self.rings.append(tick.id if tick is not None and text == "id" else text)
         if self.broken:
             msg = "broken"
             raise LookupError(msg)

@@ -1,0 +1,116 @@
+"""What fails too often is kept aside: to be looked at, replayed, or purged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.messages.kit import Receiver, Sender, held, outbox_of
+from tests.runtime.kit import Watch, eventually
+from torpor import AgentRef, MessageDied, Runtime, StorageUnavailableError
+from torpor.outbox import MAX_FAILURES
+from torpor.storage.faulty import FaultyStorage
+
+if TYPE_CHECKING:
+    from tests.runtime.kit import ObservedClock
+    from torpor.storage import Storage
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_broken() -> None:
+    Receiver.broken.clear()
+
+
+def fail_for_good(runtime: Runtime, clock: ObservedClock, sender: AgentRef[Sender]) -> None:
+    """Let time pass until the oldest message of ``sender`` has failed for the last time."""
+    for failures in range(1, MAX_FAILURES):
+        eventually(
+            lambda count=failures: (
+                held(runtime, sender)  # type: ignore[misc]
+                and outbox_of(runtime.storage, sender)[0]["failures"] == count
+            )
+        )
+        clock.advance(min(2 ** (failures - 1), 300))
+    eventually(lambda: sender.dead_letters() != [])
+
+
+def test_what_is_given_up_is_kept_by_its_sender(runtime: Runtime, clock: ObservedClock) -> None:
+    """It leaves the outbox for the dead letters in one commit; the next one is tried."""
+    watch = Watch(runtime)
+    sender, receiver = runtime.get(Sender, "a"), runtime.get(Receiver, "b")
+    Receiver.broken.add("1")
+    first, _ = sender.ask(Sender.pass_on, "b", "1", "2")
+    fail_for_good(runtime, clock, sender)
+
+    eventually(lambda: receiver.ask(Receiver.received) == ["2"])
+    [letter] = sender.dead_letters()
+    assert (letter.id, letter.sender, letter.target) == (first, "sender/a", "agent:receiver/b")
+    assert letter.payload == {"method": "take", "args": ["1"]}
+    assert (letter.failures, letter.error) == (MAX_FAILURES, "LookupError: 1")
+    assert watch.wait(MessageDied) == [
+        MessageDied("sender/a", "agent:receiver/b", first, "LookupError: 1")
+    ]
+    assert list(runtime.dead_letters()) == [("sender/a", letter)]
+
+
+def test_replay(runtime: Runtime, clock: ObservedClock) -> None:
+    """A letter that is replayed is a new message, applied once."""
+    sender, receiver = runtime.get(Sender, "a"), runtime.get(Receiver, "b")
+    Receiver.broken.add("1")
+    sender.ask(Sender.pass_on, "b", "1")
+    fail_for_good(runtime, clock, sender)
+    Receiver.broken.clear()
+
+    assert sender.replay_dead_letters() == 1
+    assert sender.replay_dead_letters() == 0
+    eventually(lambda: receiver.ask(Receiver.received) == ["1"])
+    assert sender.dead_letters() == []
+
+
+def test_purge(memory: Storage, clock: ObservedClock) -> None:
+    """A letter that is purged is gone."""
+    with Runtime(memory, clock=clock) as runtime:
+        sender = runtime.get(Sender, "a")
+        Receiver.broken.add("1")
+        sender.ask(Sender.pass_on, "b", "1")
+        fail_for_good(runtime, clock, sender)
+        [letter] = sender.dead_letters()
+        assert sender.purge_dead_letters(letter.id) == 1
+        assert sender.dead_letters() == []
+        assert list(runtime.dead_letters()) == []
+
+
+def test_nobody_has_dead_letters_who_never_lived(memory: Storage) -> None:
+    """Asking for them makes no agent."""
+    with Runtime(memory) as runtime:
+        nobody = runtime.get(Sender, "nobody")
+        assert nobody.dead_letters() == []
+        assert nobody.replay_dead_letters() == nobody.purge_dead_letters() == 0
+        assert memory.get_checkpoint(nobody.address) is None
+
+
+def test_what_can_not_be_indexed_is_not_given_up(memory: Storage, clock: ObservedClock) -> None:
+    """Without its place in the index a letter would be lost to a finder: it goes on waiting."""
+    with FaultyStorage(memory) as storage, Runtime(storage, clock=clock) as runtime:
+        sender = runtime.get(Sender, "a")
+        put = storage.put_checkpoint
+
+        def away(*_: object, **__: object) -> int:
+            msg = "away"
+            raise StorageUnavailableError(msg)
+
+        storage.put_checkpoint = away  # type: ignore[method-assign]
+        Receiver.broken.add("1")
+        sender.ask(Sender.pass_on, "b", "1")
+        for failures in range(1, MAX_FAILURES + 1):
+            eventually(
+                lambda count=failures: (
+                    held(runtime, sender)  # type: ignore[misc]
+                    and outbox_of(memory, sender)[0]["failures"] == count
+                )
+            )
+            if failures == MAX_FAILURES:
+                storage.put_checkpoint = put  # type: ignore[method-assign]
+            clock.advance(300)
+        eventually(lambda: sender.dead_letters() != [])
