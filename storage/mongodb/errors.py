@@ -91,7 +91,7 @@ _KINDS: dict[type[errors.PyMongoError], _Meaning] = {
     errors.NetworkTimeout: _TOO_SLOW,
     errors.ConnectionFailure: _LOST,
     errors.ConfigurationError: _Meaning(
-        StorageError, "the client cannot be used so", permanent=True
+        StorageError, "the servers cannot be found, or not be used like this", permanent=True
     ),
 }
 

@@ -262,6 +262,7 @@ def _connected(url: str, timeout: float) -> MongoClient[Any]:
         return MongoClient(
             url,
             appname="torpor",
+            connect=False,  # so that what is wrong with the servers is not taken for a bad URL
             connectTimeoutMS=timeout * 1000,
             serverSelectionTimeoutMS=timeout * 1000,
         )

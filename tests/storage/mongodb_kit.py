@@ -1,5 +1,7 @@
 """What the tests of the MongoDB backend share: watching, breaking and racing it."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pymongo.monitoring import CommandListener
 from tests.places.mongodb import MONGODB
 from torpor.storage.mongodb import MongoDBStorage
 from torpor.storage.mongodb.documents import entry_id
+from torpor.storage.records import Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -24,11 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CommandLog",
+    "after_fencing",
+    "before_publishing",
     "collection",
     "failing",
+    "hurry",
     "leave_stray",
-    "run_after",
-    "run_before",
+    "records_of",
     "watched",
 ]
 
@@ -98,26 +103,38 @@ def leave_stray(thread_id: str, seq: int, **fields: Any) -> None:
     collection("entries").insert_one(stray | fields)
 
 
-def run_before(target: Any, method: str, work: Callable[[], object]) -> None:
-    """Let ``work`` be done once, just before ``target.method`` is called for the next time."""
-    original = getattr(target, method)
+def hurry(storage: MongoDBStorage, seconds: float) -> None:
+    """Give operations no more than this, in which PyMongo asks a failing server again."""
+    storage._database.timeout = seconds
+
+
+def records_of(storage: MongoDBStorage) -> Collection[dict[str, Any]]:
+    """Return the storage's own collection of checkpoints, with the options that it has there."""
+    return storage._database.records[Space.CHECKPOINTS]
+
+
+def before_publishing(storage: MongoDBStorage, work: Callable[[], object]) -> None:
+    """Let ``work`` be done once, when the entries of the next commit are there, not its records."""
+    committer: Any = storage._committer
+    original = committer._publish
 
     def hooked(*arguments: Any) -> Any:
-        setattr(target, method, original)
+        committer._publish = original
         work()
         return original(*arguments)
 
-    setattr(target, method, hooked)
+    committer._publish = hooked
 
 
-def run_after(target: Any, method: str, work: Callable[[], object]) -> None:
-    """Let ``work`` be done once, when ``target.method`` has been called for the next time."""
-    original = getattr(target, method)
+def after_fencing(storage: MongoDBStorage, work: Callable[[], object]) -> None:
+    """Let ``work`` be done once, when the next record has its new etag, and no place is taken."""
+    writer: Any = storage._committer._entries
+    original = writer._fence
 
     def hooked(*arguments: Any) -> Any:
-        setattr(target, method, original)
-        result = original(*arguments)
+        writer._fence = original
+        fenced = original(*arguments)
         work()
-        return result
+        return fenced
 
-    setattr(target, method, hooked)
+    writer._fence = hooked

@@ -13,7 +13,7 @@ from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.read_concern import ReadConcern
 
 from tests.places.mongodb import MONGODB
-from tests.storage.mongodb_kit import collection, watched
+from tests.storage.mongodb_kit import collection, records_of, watched
 from torpor.storage import open_storage
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.mongodb import MongoDBStorage
@@ -211,7 +211,7 @@ def test_concerns(url: str) -> None:
 def test_chosen_concern(url: str) -> None:
     """A write concern of the URL is kept, and reads then see what it acknowledged."""
     with MongoDBStorage.from_url(f"{url}&w=1&journal=false&readPreference=secondary") as storage:
-        records = storage._database.records[Space.CHECKPOINTS]
+        records = records_of(storage)
 
         assert records.write_concern == WriteConcern(1, j=False)
         assert records.read_concern == ReadConcern("local")

@@ -5,17 +5,20 @@ Run against the stand-in that ``tests.servers.mongodb`` describes.
 
 from __future__ import annotations
 
+import random
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.storage.mongodb_kit import (
+    after_fencing,
+    before_publishing,
     collection,
     failing,
+    hurry,
     leave_stray,
-    run_after,
-    run_before,
     watched,
 )
 from torpor.storage.errors import StorageUnavailableError, ThreadMismatchError
@@ -62,7 +65,7 @@ def test_crash_after_each_step(url: str, storage: MongoDBStorage, steps: int) ->
     change = owned("agent", "agent#2", "c", "d", value="new", expected_rev=1)
 
     with MongoDBStorage.from_url(url) as dying:
-        dying._database.timeout = 0.3
+        hurry(dying, 0.3)
         with failing(*_WRITING, mode={"skip": steps}, closeConnection=True):
             try:
                 dying.commit([change])
@@ -82,6 +85,36 @@ def test_crash_after_each_step(url: str, storage: MongoDBStorage, steps: int) ->
     assert storage.commit([change])[0] == Saved(2, head_of(storage, "agent#2"))
     storage.commit([owned("agent", "agent#2", "e", value="newer", expected_rev=2)])
     assert payloads(storage.load_thread("agent#2")) == ["c", "d", "e"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_crashes_at_random(url: str, storage: MongoDBStorage, seed: int) -> None:
+    """Writers that die anywhere leave each change whole or not at all, and resends apply once."""
+    chance = random.Random(seed)
+    expected: list[int] = []
+    with MongoDBStorage.from_url(url) as dying:
+        hurry(dying, 0.1)
+        for number in range(25):
+            entries = [number] * chance.randrange(1, 4)
+            thread_id = f"agent#{number // 10}"  # every tenth change begins a new thread
+            change = owned("agent", thread_id, *entries, value=number)
+            known = expected if number % 10 else []
+            how: dict[str, Any] = {"mode": {"skip": chance.randrange(5)}, "closeConnection": True}
+            with failing(*_WRITING, **how), suppress(StorageUnavailableError):
+                dying.commit([change])
+            if found := storage.get_checkpoint("agent"):
+                assert found.value in {number - 1, number}
+                assert found.thread is not None
+                stored = payloads(storage.load_thread(found.thread.id))
+                assert stored == (known + entries if found.value == number else expected)
+            if chance.random() < 0.5:
+                assert isinstance(storage.commit([change])[0], Saved)
+            elif found is None or found.value != number:
+                entries = [number]
+                other = owned("agent", thread_id, number, value=number)
+                assert isinstance(storage.commit([other])[0], Saved)
+            expected = known + entries
+            assert payloads(storage.load_thread(thread_id)) == expected
 
 
 def test_entries_of_a_dead_writer_are_replaced(storage: MongoDBStorage) -> None:
@@ -146,9 +179,8 @@ def test_slow_writer_loses_to_a_rival(storage: MongoDBStorage, rival: MongoDBSto
     The slow one then appends behind.
     """
     storage.append_thread("log", {"payload": 0})
-    run_before(
-        storage._committer,
-        "_publish",
+    before_publishing(
+        storage,
         lambda: rival.append_thread("log", [{"payload": "rival"}, {"payload": "rival too"}]),
     )
 
@@ -163,9 +195,7 @@ def test_slow_writer_that_expects_a_revision_conflicts(
 ) -> None:
     """Overtaken between entries and record it writes nothing, and its neighbours do (rule 2)."""
     storage.commit([owned("agent", "agent#1", 0)])
-    run_before(
-        storage._committer, "_publish", lambda: rival.commit([owned("agent", "agent#1", "rival")])
-    )
+    before_publishing(storage, lambda: rival.commit([owned("agent", "agent#1", "rival")]))
 
     late, neighbour = storage.commit(
         [owned("agent", "agent#1", "late", expected_rev=1), put("neighbour")]
@@ -179,9 +209,7 @@ def test_slow_writer_that_expects_a_revision_conflicts(
 
 def test_slow_creator_loses_to_a_rival(storage: MongoDBStorage, rival: MongoDBStorage) -> None:
     """Two that begin the same thread make one of it (rule 5)."""
-    run_before(
-        storage._committer, "_publish", lambda: rival.append_thread("log", {"payload": "rival"})
-    )
+    before_publishing(storage, lambda: rival.append_thread("log", {"payload": "rival"}))
 
     storage.append_thread("log", {"payload": "slow"})
 
@@ -202,7 +230,7 @@ def test_taking_a_place_spares_who_came_later(
         collection("entries").delete_one({"etag": "of the dead"})
         rival.append_thread("log", {"payload": "rival"})
 
-    run_after(storage._committer._entries, "_fence", rival_comes)
+    after_fencing(storage, rival_comes)
 
     storage.append_thread("log", {"payload": "late"})
 

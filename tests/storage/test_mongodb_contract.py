@@ -8,6 +8,7 @@ import pytest
 
 from tests.places.contract import PlaceContract
 from tests.places.mongodb import MONGODB
+from tests.storage.mongodb_kit import hurry
 from torpor.storage.mongodb import MongoDBStorage
 from torpor.storage.mongodb.documents import entry_id
 from torpor.storage.records import Space
@@ -55,7 +56,7 @@ class TestMongoDB(PlaceContract):
     def sever(self, storage: Storage) -> None:
         """Let the server hang up on whoever asks it for something."""
         assert isinstance(storage, MongoDBStorage)
-        storage._database.timeout = 0.2  # while which it is asked again
+        hurry(storage, 0.2)
         self.severed = True
         failing = ["find", "aggregate", "insert", "update", "delete"]
         MONGODB.client.admin.command(

@@ -18,7 +18,7 @@ from pymongo.errors import InvalidOperation
 
 from tests.places.mongodb import MONGODB
 from tests.servers.mongodb import PrivateMongoDB
-from tests.storage.mongodb_kit import collection, failing
+from tests.storage.mongodb_kit import collection, failing, hurry
 from torpor.storage import open_storage
 from torpor.storage.errors import (
     ConfigurationError,
@@ -75,6 +75,15 @@ def test_connection_refused() -> None:
 
     assert "secret" not in str(caught.value)
     assert str(port) in str(caught.value)
+
+
+def test_name_that_dns_does_not_know() -> None:
+    """Where the servers are to be found by DNS, and are not, that is told."""
+    with pytest.raises(ConfigurationError, match="cannot be found") as caught:
+        open_storage("mongodb+srv://user:secret@torpor.invalid/app", timeout=0.5)
+
+    assert "mongodb+srv://torpor.invalid" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_server_that_never_answers() -> None:
@@ -241,7 +250,7 @@ def test_write_concern_that_tells_nothing(url: str) -> None:
 def test_error_of_the_server(storage: MongoDBStorage, code: int, error: type[StorageError]) -> None:
     """Each is one error of Torpor's with the driver's as its cause, and the record stands."""
     storage.put_checkpoint("agent", 1)
-    storage._database.timeout = 0.3  # while which PyMongo asks again
+    hurry(storage, 0.3)
 
     with failing("find", "update", errorCode=code), pytest.raises(StorageError) as caught:
         storage.commit([put("agent", 2)])
@@ -272,7 +281,7 @@ def test_write_that_is_not_confirmed(storage: MongoDBStorage) -> None:
 
 def test_slow_server(storage: MongoDBStorage) -> None:
     """An operation ends within the timeout, whatever the server does meanwhile."""
-    storage._database.timeout = 0.3
+    hurry(storage, 0.3)
 
     with (
         failing("find", blockConnection=True, blockTimeMS=3000),
