@@ -83,15 +83,15 @@ def partitions(name: Callable[[int], str]) -> list[str]:
 
 
 def merged(
-    table: Table, names: Sequence[str], deadline: Callable[[], float], **query: Any
+    table: Table, places: Sequence[str], deadline: Callable[[], float], **query: Any
 ) -> Iterator[Item]:
     """Yield the items of several partitions in the order of their sort keys.
 
     ``deadline`` is asked for anew for each page; ``query`` is for ``Table.query``.
     """
     after: str | None = query.pop("after", None)
-    unfinished: dict[str, str | None] = dict.fromkeys(names, after)
-    waiting: dict[str, deque[Item]] = {name: deque() for name in names}
+    unfinished: dict[str, str | None] = dict.fromkeys(places, after)
+    waiting: dict[str, deque[Item]] = {name: deque() for name in places}
     while True:
         hungry = [name for name in unfinished if not waiting[name]]
         pages = table.parallel(

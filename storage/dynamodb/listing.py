@@ -1,4 +1,4 @@
-"""What there is, what is due, and the removal of what is of no more use."""
+"""What there is, and what is due."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from torpor.storage.dynamodb.indexes import item_age, merged, partitions, target_of
+from torpor.storage.dynamodb.indexes import merged, partitions, target_of
 from torpor.storage.dynamodb.items import (
+    SHARDS,
     due_partition,
     due_sort,
     due_time,
     index_partition,
     key_of,
     record_key,
-    rubbish_partition,
 )
 from torpor.storage.dynamodb.stored import Stored, load
+from torpor.storage.errors import CorruptRecordError
 from torpor.storage.records import Due, Record, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torpor.storage.dynamodb.items import Item, Key
     from torpor.storage.dynamodb.table import Table
 
-__all__ = ["list_due", "list_records", "vacuum"]
+__all__ = ["list_due", "list_keys", "list_records", "valid_hints"]
 
 T = TypeVar("T")
 
 _AT_ONCE = 100  # as many as one BatchGetItem reads
+_SMALLEST_PAGE = 10
 _LARGEST_PAGE = 1000
 
 
@@ -37,9 +39,31 @@ def list_records(
     table: Table, space: Space, prefix: str, after: str | None, limit: int
 ) -> list[Record]:
     """Return up to ``limit`` live records by prefix, after the key ``after``, in order."""
+    stored = _in_order(table, space, prefix, after, limit)
+    live = (found.record for _, found in stored if isinstance(found, Stored) and _lives(found))
+    return list(islice(live, limit))
+
+
+def list_keys(
+    table: Table, space: Space, after: str | None, limit: int, *, tombstones: bool
+) -> list[str]:
+    """Return up to ``limit`` keys after ``after``, in order, those of corrupt records too."""
+    stored = _in_order(table, space, "", after, limit)
+    keys = (key for key, found in stored if tombstones or _lives(found))
+    return list(islice(keys, limit))
+
+
+def _lives(found: Stored | CorruptRecordError) -> bool:
+    return isinstance(found, CorruptRecordError) or not found.record.deleted
+
+
+def _in_order(
+    table: Table, space: Space, prefix: str, after: str | None, limit: int
+) -> Iterator[tuple[str, Stored | CorruptRecordError]]:
+    """Yield what is stored under keys by prefix; the caller wants about ``limit`` of it."""
     if after is not None and not after.startswith(prefix):
         if after > prefix:
-            return []
+            return
         after = None
     index = merged(
         table,
@@ -47,18 +71,13 @@ def list_records(
         table.deadline,
         prefix=prefix,
         after=after,
-        limit=min(limit, _LARGEST_PAGE),
+        limit=_page_of_each(limit),
+        names="pk, sk",
     )
-    found: list[Record] = []
     keys = (key_of(item)[1] for item in index)
-    while len(found) < limit and (some := list(islice(keys, min(limit, _AT_ONCE)))):
+    while some := list(islice(keys, min(limit, _AT_ONCE))):
         stored = load(table, space, some, table.deadline())
-        found += (
-            record.record
-            for key in some
-            if isinstance(record := stored.get(key), Stored) and not record.record.deleted
-        )
-    return found[:limit]
+        yield from ((key, stored[key]) for key in some if key in stored)
 
 
 def list_due(table: Table, before: float, limit: int) -> list[Due]:
@@ -68,11 +87,11 @@ def list_due(table: Table, before: float, limit: int) -> list[Due]:
         partitions(due_partition),
         table.deadline,
         within=("0", due_sort(before, "~")),
-        limit=max(1, min(limit, _LARGEST_PAGE)),
+        limit=_page_of_each(limit),
     )
     found: list[Due] = []
     while len(found) < limit and (some := list(islice(hints, min(limit, _AT_ONCE)))):
-        valid = _valid(table, some)
+        valid = valid_hints(table, some)
         found += (
             Due(*target_of(hint), due_time(key_of(hint)[1]))
             for hint in some
@@ -81,7 +100,12 @@ def list_due(table: Table, before: float, limit: int) -> list[Due]:
     return found[:limit]
 
 
-def _valid(table: Table, hints: Sequence[Item]) -> set[Key]:
+def _page_of_each(limit: int) -> int:
+    """Return how many items to ask each partition for, so that nearly always it is enough."""
+    return min(max(_SMALLEST_PAGE, 2 * limit // SHARDS), _LARGEST_PAGE)
+
+
+def valid_hints(table: Table, hints: Sequence[Item]) -> set[Key]:
     """Return the keys of those hints that their records refer to."""
     records = table.get_all(
         (record_key(*target_of(hint)) for hint in hints), table.deadline(), names="pk, sk, due"
@@ -91,88 +115,3 @@ def _valid(table: Table, hints: Sequence[Item]) -> set[Key]:
         for item in records.values()
         if "due" in item
     }
-
-
-# -- what is of no more use -----------------------------------------------------------------------
-
-
-def vacuum(table: Table, before: float) -> int:
-    """Remove tombstones older than ``before``, and what crashes left; return how many of them.
-
-    What writers prepared before that time and no record refers to is taken to be of no use.
-    """
-    _remove_hints(table, before)
-    _remove_rubbish(table, before)
-    return sum(_remove_tombstones(table, space, before) for space in Space)
-
-
-def _remove_hints(table: Table, before: float) -> None:
-    hints = merged(table, partitions(due_partition), table.deadline)
-    for some in _chunks(hint for hint in hints if item_age(hint) < before):
-        valid = _valid(table, some)
-        table.write_all(
-            table.deadline(),
-            deletes=[key_of(hint) for hint in some if key_of(hint) not in valid],
-        )
-
-
-def _remove_rubbish(table: Table, before: float) -> None:
-    notes = merged(table, partitions(rubbish_partition), table.deadline)
-    for some in _chunks(note for note in notes if item_age(note) < before):
-        used: set[str | None] = set()
-        damaged: set[tuple[Space, str]] = set()
-        for space in Space:
-            keys = [target_of(note)[1] for note in some if target_of(note)[0] is space]
-            for key, stored in load(table, space, keys, table.deadline()).items():
-                if isinstance(stored, Stored):
-                    used |= {stored.body, stored.journal.partition}
-                else:
-                    damaged.add((space, key))
-        sure = [note for note in some if target_of(note) not in damaged]
-        names = [note["partition"]["S"] for note in sure]
-        table.empty([(name, None) for name in names if name not in used], table.deadline())
-        table.write_all(table.deadline(), deletes=map(key_of, sure))
-
-
-def _remove_tombstones(table: Table, space: Space, before: float) -> int:
-    index = merged(table, partitions(partial(index_partition, space)), table.deadline)
-    count = 0
-    for some in _chunks(index):
-        keys = {key_of(item)[1]: item for item in some}
-        deadline = table.deadline()
-        stored = load(table, space, list(keys), deadline)
-        old = [
-            (record_key(space, key), tombstone.change)
-            for key, tombstone in stored.items()
-            if isinstance(tombstone, Stored)
-            and tombstone.record.deleted
-            and tombstone.record.updated_at < before
-        ]
-        removed = _delete_if(table, old, "change", deadline)
-        count += len(removed)
-        gone = [
-            (key_of(item), item["name"]["S"])
-            for key, item in keys.items()
-            if record_key(space, key) in removed or (key not in stored and item_age(item) < before)
-        ]
-        _delete_if(table, gone, "name", deadline)
-    return count
-
-
-def _delete_if(
-    table: Table, items: Sequence[tuple[Key, str]], attribute: str, deadline: float
-) -> set[Key]:
-    """Delete the items whose attribute has the value beside them; return the keys of these."""
-    deleted = table.parallel(
-        [
-            partial(table.delete_if, key, deadline, attribute=attribute, value=value)
-            for key, value in items
-        ]
-    )
-    return {key for (key, _), was in zip(items, deleted, strict=True) if was}
-
-
-def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
-    values = iter(values)
-    while some := list(islice(values, _AT_ONCE)):
-        yield some

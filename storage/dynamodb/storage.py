@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl, urlsplit
 from torpor.storage.base import Storage
 from torpor.storage.dynamodb.commit import apply_changes
 from torpor.storage.dynamodb.entries import read_entries, read_entry_ids
-from torpor.storage.dynamodb.listing import list_due, list_records, vacuum
+from torpor.storage.dynamodb.listing import list_due, list_keys, list_records
 from torpor.storage.dynamodb.provision import open_table
 from torpor.storage.dynamodb.stored import Stored, load
 from torpor.storage.dynamodb.table import Table
+from torpor.storage.dynamodb.vacuum import vacuum
 from torpor.storage.errors import ConfigurationError, StorageError
 
 if TYPE_CHECKING:
@@ -168,6 +169,11 @@ class DynamoDBStorage(Storage):
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         return list_records(self._table, space, prefix, after, limit)
+
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        return list_keys(self._table, space, after, limit, tombstones=tombstones)
 
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         return list_due(self._table, before, limit)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.places.dynamodb import DYNALITE, MOTO
-from tests.storage.dynamodb_kit import Wire, all_items, table_of
+from tests.storage.dynamodb_kit import Wire, all_items, damage_record, table_of
 from torpor.storage import open_storage
 from torpor.storage.dynamodb import DynamoDBStorage
 from torpor.storage.dynamodb.errors import driver
@@ -286,6 +286,18 @@ def test_listing_reads_no_entries_and_no_other_keys(storage: Storage) -> None:
 
 def _numbered(first: int, stop: int) -> list[str]:
     return [f"order {number}" for number in range(first, stop)]
+
+
+def test_tools_see_every_key(storage: Storage) -> None:
+    """Those of corrupt records too, and of deleted ones if asked for (W-36)."""
+    storage.commit([put(f"agent {number}", "text") for number in range(30)])
+    storage.delete_checkpoint("agent 1")
+    damage_record(storage, Space.CHECKPOINTS, "agent 2")
+
+    keys = sorted(f"agent {number}" for number in range(30))
+    assert list(storage.all_keys(Space.CHECKPOINTS, tombstones=True)) == keys
+    keys.remove("agent 1")
+    assert list(storage.all_keys(Space.CHECKPOINTS)) == keys
 
 
 # -- clients --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -143,7 +143,7 @@ def test_standalone_thread_is_whole_too(storage: Storage) -> None:
 
 def _renamed(seen: Any, key: str) -> Any:
     if isinstance(seen, tuple):
-        return tuple(_renamed(part, key) for part in seen)
+        return tuple(_renamed(part, key) for part in cast("tuple[Any, ...]", seen))
     return seen.replace(key, "control") if isinstance(seen, str) else seen
 
 
