@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.plan import Write, plan
 from torpor.storage.records import Record, Rejected, Space
-from torpor.storage.sqlite.rows import record_of_row, row_of_entry, row_of_record
+from torpor.storage.rows import record_of_row, row_of_entry, row_of_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

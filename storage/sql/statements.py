@@ -1,6 +1,6 @@
 """The statements of the SQL backend, in what every database that SQLAlchemy speaks understands.
 
-Rows are those of ``torpor.storage.sqlite.rows``. What a database does better in its own
+Rows are those of ``torpor.storage.rows``. What a database does better in its own
 language stands in ``postgresql`` and ``mysql`` beside this.
 """
 

@@ -13,6 +13,7 @@ from torpor.storage import codec
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
 from torpor.storage.records import Due, Entry, Record, Rejected, Space
+from torpor.storage.rows import record_of_row
 from torpor.storage.sql.commit import apply_changes
 from torpor.storage.sql.drivers import make_engine
 from torpor.storage.sql.engine import Database
@@ -23,7 +24,6 @@ from torpor.storage.sql.postgresql import PsycopgStatements
 from torpor.storage.sql.provision import file_of, open_file, open_tables
 from torpor.storage.sql.schema import default_prefix, make_tables
 from torpor.storage.sql.statements import SQLiteStatements, Statements
-from torpor.storage.sqlite.rows import record_of_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torpor.storage.errors import CorruptRecordError
 from torpor.storage.plan import Write, plan
 from torpor.storage.records import Record, Rejected, Space
+from torpor.storage.rows import record_of_row, row_of_entry, row_of_record
 from torpor.storage.sqlite import statements as sql
-from torpor.storage.sqlite.rows import (
-    as_json,
-    record_of_json,
-    record_of_row,
-    row_of_entry,
-    row_of_record,
-)
+from torpor.storage.sqlite.rows import as_json, record_of_json
 
 if TYPE_CHECKING:
     import sqlite3

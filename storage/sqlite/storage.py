@@ -13,6 +13,7 @@ from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
 from torpor.storage.inspection import Finding
 from torpor.storage.records import Due, Record, Rejected, Space
+from torpor.storage.rows import record_of_row
 from torpor.storage.sqlite import statements as sql
 from torpor.storage.sqlite.commit import apply_changes
 from torpor.storage.sqlite.file import DatabaseFile, Synchronous
@@ -20,7 +21,6 @@ from torpor.storage.sqlite.rows import (
     as_json,
     entry_of_text,
     record_of_json,
-    record_of_row,
     record_of_text,
 )
 
