@@ -11,7 +11,7 @@ from torpor.storage.redis.scripts import FORGET
 from torpor.storage.redis.server import run_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torpor.storage.records import Space
     from torpor.storage.redis.layout import Layout
@@ -72,6 +72,13 @@ class Records:
             ]
         )
         return sum(replies)
+
+    def deleted(self, space: Space) -> Iterator[str]:
+        """Yield the key of every tombstone of a space, in no order."""
+        indexes = self._layout.tombstones()
+        for members in self._server.run([("ZRANGE", index, 0, -1) for index in indexes]):
+            places = map(self._layout.place, members)
+            yield from (key for place, key in places if place is space)
 
     def vacuum(self, before: float) -> int:
         """Remove tombstones of before that moment; return how many."""

@@ -213,6 +213,16 @@ class RedisStorage(Storage):
             )
         return records
 
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        listings = self._layout.listings(space)
+        found = listed_keys(self._server, listings, prefix="", after=after, hint=limit)
+        keys = set(islice(found, limit))
+        if tombstones:
+            keys.update(key for key in self._records.deleted(space) if key > (after or ""))
+        return sorted(keys)[:limit]
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         while True:
             found = due_members(self._server, self._layout.wakes(), before=before, limit=limit)

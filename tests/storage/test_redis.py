@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from redis.crc import key_slot
 
-from tests.storage.redis_kit import client_of, keys_of, record_key
+from tests.storage.redis_kit import client_of, damage_record, keys_of, record_key
 from torpor import Agent, Runtime
 from torpor.storage import codec
 from torpor.storage.errors import ConfigurationError, CorruptRecordError
@@ -132,6 +132,22 @@ def test_listing_of_many_keys_is_in_order(redis: RedisStorage) -> None:
     for limit in (7, 500, 5000):
         found = [record.key for record in all_pages(redis, Space.CHECKPOINTS, "b ", limit)]
         assert found == sorted(key for key in keys if key.startswith("b "))
+
+
+def test_tools_see_every_key(redis: RedisStorage) -> None:
+    """Those of corrupt records too, and of deleted ones if asked for (W-36)."""
+    keys = sorted(f"agent {number}" for number in range(1500))
+    redis.commit([put(key, "text") for key in keys])
+    redis.delete_checkpoint("agent 1")
+    damage_record(redis, Space.CHECKPOINTS, "agent 2")
+    redis.append_thread("agent 3", {})
+    redis.delete_thread("agent 3")
+
+    assert list(redis.all_keys(Space.CHECKPOINTS, tombstones=True)) == keys
+    keys.remove("agent 1")
+    assert list(redis.all_keys(Space.CHECKPOINTS)) == keys
+    assert list(redis.all_keys(Space.THREADS, tombstones=True)) == ["agent 3"]
+    assert list(redis.all_keys(Space.THREADS)) == []
 
 
 # -- scripts and round trips ----------------------------------------------------------------------
