@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import ClassVar
 
 from assistant_models import OpenAICompatible, Rules
 from torpor import CallTimeoutError, ModelFailedError, Runtime
-from torpor.conversation import Conversation, ConversationAgent
+from torpor.conversation import Conversation, ConversationAgent, Model
 
 
 class Assistant(ConversationAgent):
     """One conversation. The model is shown its newest messages."""
 
-    model = Rules()
+    model: ClassVar[Model] = Rules()
     tail = 21  # odd, so that the first is the user's, like the last
 
 

@@ -15,6 +15,9 @@ from torpor.storage.records import new_id
 
 __all__ = ["ConversationAgent"]
 
+PLAN = "torpor.conversation"
+RESUME_AFTER = 60.0
+
 
 class ConversationAgent(GuardedDialogue):
     """Answers messages with a model, which may call tools, until there is a final answer.
@@ -25,8 +28,9 @@ class ConversationAgent(GuardedDialogue):
 
     Each step is a turn of its own: the user's message, each reply of the model, each tool's
     result is durable before the next step begins, and the agent sends itself the message for
-    that. After a crash it goes on where it was, once it is thawed: the model is asked again, a
-    tool may run again unless it is ``once`` or needs approval.
+    that. After a crash it goes on where it was, when it is thawed, or by itself within a minute
+    in a ``Runtime(agents=[…])`` that names its class: the model is asked again, a tool may run
+    again unless it is ``once`` or needs approval.
     """
 
     max_iterations: ClassVar[int] = 10
@@ -88,17 +92,37 @@ class ConversationAgent(GuardedDialogue):
         return self.loop.progress()
 
     def _go_on(self) -> None:
-        loop = self.loop
-        if loop.status != "running":
-            return
-        states = {call.state for call in loop.calls}
+        if self.loop.status == "running":
+            self._send_next()
+        self._plan()
+
+    def _send_next(self) -> None:
+        """Have the next step done in a turn of its own, or pause if there is none."""
+        calls = self.loop.calls
+        states = {call.state for call in calls}
         if not states or "ready" in states:
             self.ref.tell(ConversationAgent.proceed)
-        for call in loop.calls:
+        for call in calls:
             if call.state == "running":
                 self.ref.tell(ConversationAgent.run_once, call.call_id, call.token)
         if states and states <= {"waiting", "unknown"}:
-            loop.status = "paused"
+            self.loop.status = "paused"
+
+    def _plan(self) -> None:
+        """Plan to be woken: when a run may have been cut off, or an interrupt expires."""
+        if self.ref.registration.options.durability == "none":
+            return
+        running = self.loop.status == "running"
+        expiries = [c.expires_at for c in self.loop.calls if c.expires_at and c.state == "waiting"]
+        planned = next((plan for plan in self.schedules() if plan.id == PLAN), None)
+        if running:
+            if planned is None or planned.every is None:
+                self.schedule(ConversationAgent.proceed, every=RESUME_AFTER, id=PLAN)
+        elif expiries:
+            if planned is None or planned.next_at != min(expiries):
+                self.schedule(ConversationAgent.proceed, at=min(expiries), id=PLAN)
+        elif planned is not None:
+            self.cancel_schedule(PLAN)
 
     async def _begin(self, call: PendingCall) -> None:
         """Run an ordinary call; mark one that runs at most once, to be run by the next turn."""
