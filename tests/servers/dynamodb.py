@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from tests.project import ROOT
-from tests.servers.base import PrivateServer, program
+from tests.servers.base import PrivateServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +53,12 @@ class PrivateDynalite(PrivateServer):
 
     def command(self) -> list[str]:
         """Run it in the foreground."""
+        where = os.pathsep.join([os.environ.get("PATH", ""), str(_NPM)])
+        dynalite = shutil.which("dynalite", path=where)
+        if dynalite is None:
+            pytest.skip("no dynalite: npm install --prefix build/npm --no-save dynalite@4.0.0")
         return [
-            *(program("dynalite", folders=[_NPM]), "--host", "127.0.0.1"),
+            *(dynalite, "--host", "127.0.0.1"),
             *("--port", str(self.port), "--createTableMs", "0", "--deleteTableMs", "0"),
             *self.settings,
         ]
