@@ -226,10 +226,10 @@ def decode_line(line: bytes, number: int) -> Line:
     document, digest = _unseal(line, number)
     try:
         if "entries" in document:
-            entries = tuple(Entry(**dict(each)) for each in _Entries(**document).entries)
+            entries = tuple(Entry(**vars(each)) for each in _Entries(**document).entries)
             return Line(entries, Totals(entries=len(entries), digest=digest))
         if "end" in document:
-            counts = dict(_End(**document).end)
+            counts = vars(_End(**document).end)
             return Line(Totals(**counts | {"digest": int(counts["digest"], 16)}), Totals())
         return _decode_record(document, digest)
     except (ValidationError, TypeError) as error:
@@ -246,10 +246,10 @@ def _decode_record(document: dict[str, Any], digest: int) -> Line:
     else:
         space = Space.CHECKPOINTS
         found = _Checkpoint(**document)
-    fields: dict[str, Any] = dict(found)
+    fields: dict[str, Any] = {**vars(found)}
     head = fields.pop("thread")
     del fields["space"]
-    thread = None if head is None else ThreadHead(**dict(head))
+    thread = None if head is None else ThreadHead(**vars(head))
     return Line(Record(**fields, change_id="", thread=thread), _record_adds(space, digest))
 
 

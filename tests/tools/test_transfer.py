@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.places.registry import PLACES
 from tests.tools.kit import LONG, entry, exported, fill, grow, imported, lines_of, stored_keys
 from torpor.storage import Change, Record, Space, Storage, open_storage
 from torpor.storage.errors import (
@@ -72,6 +73,21 @@ def test_export_is_the_same_everywhere(
         again = imported(storage, left)
         assert (again.imported, again.present) == (0, RECORDS)
         assert exported(storage) == left
+
+
+@pytest.mark.parametrize("name", sorted(PLACES.keys() - set(BACKENDS)))
+def test_every_other_backend(source: Storage, empty_place: Callable[[str], str], name: str) -> None:
+    """Into it and out of it: the same content, in whatever order it lists."""
+    wanted = Export(source)
+    assert list(wanted)
+    with open_storage(empty_place(name)) as storage, MemoryStorage() as target:
+        copy(source, storage)
+        again = copy(source, storage)
+        result = copy(storage, target)
+
+        assert again.present == RECORDS
+        assert result.totals == wanted.totals
+        assert exported(target) == exported(source)
 
 
 class TestFormat:
