@@ -112,6 +112,12 @@ class Server:
                 replies[i] = reply
         return replies
 
+    def _node_of(self, command: Command) -> dict[str, Any]:
+        """Return the option that names a script's node, for which the client would ask."""
+        if not self.is_cluster or command[0] != "EVALSHA":
+            return {}
+        return {"target_nodes": self._client.get_node_from_key(command[3])}
+
     def _leave_replica(self, reply: Exception) -> None:
         """Connect anew if the server has become a replica: its name may lead elsewhere by now."""
         if self._owned and isinstance(reply, ReadOnlyError):
@@ -121,7 +127,7 @@ class Server:
         with self.translated():
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
-                pipeline.execute_command(*command, **options)
+                pipeline.execute_command(*command, **options, **self._node_of(command))
             replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
