@@ -19,7 +19,7 @@ from torpor.storage.file.layout import STRIPES, Layout, hash_of
 from torpor.storage.file.lock import FileLocks
 from torpor.storage.file.log import EntryLog
 from torpor.storage.file.records import RecordReader
-from torpor.storage.file.url import parse_url
+from torpor.storage.file.url import parse_url, require_options
 from torpor.storage.file.vacuum import Vacuum
 from torpor.storage.records import Due, Record, Space
 
@@ -99,6 +99,7 @@ class FileStorage(Storage):
         as ``options`` win.
         """
         path, from_query = parse_url(url)
+        require_options(options)
         return cls(path, **(from_query | options))
 
     def _read(self, space: Space, keys: Sequence[str]) -> Sequence[Record | StorageError | None]:

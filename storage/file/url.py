@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from torpor.storage.errors import ConfigurationError
 
-__all__ = ["parse_url"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["parse_url", "require_options"]
 
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
@@ -39,14 +42,20 @@ def parse_url(url: str) -> tuple[str, dict[str, Any]]:
     )
 
 
+def require_options(names: Iterable[str]) -> None:
+    """Raise ``ConfigurationError`` unless all are names of options."""
+    for name in names:
+        if name not in {"fsync", "timeout"}:
+            msg = f"file storage has no option {name!r}: fsync and timeout are all"
+            raise ConfigurationError(msg)
+
+
 def _option(name: str, value: str) -> tuple[str, Any]:
+    require_options([name])
     try:
         if name == "fsync":
             return name, _SWITCH[value.lower()]
-        if name == "timeout":
-            return name, float(value)
+        return name, float(value)
     except (KeyError, ValueError):
         msg = f"not a value of the file storage option {name}: {value!r}"
         raise ConfigurationError(msg) from None
-    msg = f"file storage has no option {name!r}: fsync and timeout are all"
-    raise ConfigurationError(msg)

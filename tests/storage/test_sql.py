@@ -254,7 +254,7 @@ def test_batch_takes_few_statements(sql_server: SQLServer) -> None:
     keys = [f"agent {number}" for number in range(1000)]
     changes = [owned(key, f"{key}#1", "first") for key in keys[:500]]
     changes += [put(key, 1) for key in keys[500:]]
-    with open_storage(sql_server.url) as storage:
+    with open_storage(sql_server.url, timeout=PATIENCE) as storage:
         storage.commit(changes[::2])
 
         anew = [_anew(each) for each in changes]
