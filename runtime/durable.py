@@ -455,6 +455,15 @@ class DurableActor(PooledActor):
         self.recovering = [*(self.recovering or ()), *_turns(queue)]
         return _gates(queue)
 
+    def note_outdated(self) -> None:
+        """Have the running turn run again on the newest copy: it saw that this is an old one.
+
+        With turns before it unsaved there is nothing to do: their commit will conflict.
+        """
+        with self.lock:
+            if self.inflight is None and not self.dirty:
+                self.epoch += 1
+
     def give_up_saving(self) -> None:
         """Answer what waits for a commit: there will be none. Later turns are stale."""
         with self.lock:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torpor.eventloop import on_event_loop
 from torpor.storage import Entry, Storage, ThreadHead, ThreadWrite, codec
-from torpor.storage.errors import BlockingCallError
+from torpor.storage.errors import BlockingCallError, ConflictError, CorruptRecordError
 from torpor.storage.records import new_id
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class AgentThread:
         self._turn_start = 0
         self._trim: int | None = None
         self._trim_before_turn: int | None = None
+        self.outdated = False
         # The durable entries that are in memory: a gapless run that ends with the newest.
         self._recent: list[Entry] = []
 
@@ -133,9 +134,7 @@ class AgentThread:
             return known[-n:]
         self._require_thread()
         wanted = n - len(_of(kinds, start, pending))
-        stored = self._storage.read_entries(
-            head.id, start, head.rev, kinds=kinds, limit=wanted, newest=True
-        )
+        stored = self._read(head, start, head.rev, kinds=kinds, limit=wanted, newest=True)
         if kinds is None:
             with self._lock:
                 if self._head is head:
@@ -165,9 +164,7 @@ class AgentThread:
         found: list[Entry] = []
         if head and start < min(in_memory, stop):
             self._require_thread()
-            found += self._storage.read_entries(
-                head.id, start, min(in_memory, stop), kinds=kinds, limit=limit
-            )
+            found += self._read(head, start, min(in_memory, stop), kinds=kinds, limit=limit)
         found += [e for e in _of(kinds, start, recent + pending) if e.seq < stop]
         return found if limit is None else found[:limit]
 
@@ -246,6 +243,19 @@ class AgentThread:
                     self._trim = None
                 if self._trim_before_turn == write.trim_before:
                     self._trim_before_turn = None
+
+    def _read(self, head: ThreadHead, start: int, stop: int, **options: Any) -> Sequence[Entry]:
+        """Read durable entries; if they are gone because another process changed the agent, say so.
+
+        Then ``outdated`` is set and ``ConflictError`` raised: no damage, but an old copy.
+        """
+        try:
+            return self._storage.read_entries(head.id, start, stop, **options)
+        except CorruptRecordError as error:
+            if self._storage.thread_head(head.id) == head:
+                raise
+            self.outdated = True
+            raise ConflictError(self._address, expected=None, found=None) from error
 
     def _rev(self) -> int:
         return (self._head.rev if self._head else 0) + len(self._pending)

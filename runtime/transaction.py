@@ -117,6 +117,8 @@ class TransactionalActor(DurableActor):
         assert agent is not None
         tracked = self.registration.options.track_commands
         encoded = self.base
+        if self.journal is not None and self.journal.outdated:
+            self.note_outdated()
         try:
             if error is None:
                 if tracked:

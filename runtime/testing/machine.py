@@ -154,7 +154,7 @@ class RuntimeStateMachine(RuleBasedStateMachine):
     @rule(number=_runtimes, key=_keys)
     def read(self, number: int, key: str) -> None:
         """Read what may be an older state, if the other runtime has changed it since."""
-        with suppress(StorageError):  # its thread may be gone from under the older state
+        with suppress(StorageUnavailableError, ConflictError):
             found = self._account(number, key).ask(Account.read)
             assert found in self.ever[key], f"{key} was never {found}"
 

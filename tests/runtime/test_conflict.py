@@ -12,13 +12,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.kit import PATIENCE, Gate, Scripted, Watch, run_all_queued, saved_count, wait_for
-from torpor import ConflictDetected, ConflictError, DeadLetter, Runtime, Thawed, command
+from torpor import (
+    Agent,
+    ConflictDetected,
+    ConflictError,
+    CorruptRecordError,
+    DeadLetter,
+    Runtime,
+    Thawed,
+    TorporError,
+    command,
+)
+from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.runtime.kit import ObservedClock
     from torpor.ref import AgentRef
     from torpor.storage import Storage
-    from torpor.storage.faulty import FaultyStorage
 
 
 class Strict(Scripted, kind="scripted"):
@@ -533,3 +545,69 @@ def test_the_storage_is_never_overwritten(
 
     assert here.options(fresh=True).ask(Scripted.read) == 21
     assert ticking.stats().conflicts + other.stats().conflicts >= 18
+
+
+class Diary(Agent):
+    """Reads its thread from the storage."""
+
+    pages: int = 0
+
+    def write(self) -> int:
+        """Write a page."""
+        self.pages += 1
+        self.thread.append("page", self.pages)
+        return self.pages
+
+    def trim(self) -> None:
+        """Keep the last page only."""
+        self.thread.trim(self.thread.rev - 1)
+
+    def rev(self) -> int:
+        """Return how many pages were ever written, which its record tells."""
+        return self.thread.rev
+
+    def pages_kept(self) -> list[int]:
+        """Return all pages that are there."""
+        return [entry.payload for entry in self.thread.entries()]
+
+    def pages_kept_or_none(self) -> list[int]:
+        """Take any error for an empty diary."""
+        try:
+            return self.pages_kept()
+        except TorporError:
+            return []
+
+
+@pytest.mark.parametrize("read", [Diary.pages_kept, Diary.pages_kept_or_none])
+def test_a_thread_that_is_gone_from_under_an_old_copy_is_no_damage(
+    any_storage: Storage, read: Callable[[Diary], list[int]]
+) -> None:
+    """A turn that finds its thread deleted or trimmed by another process runs on the newest."""
+    with Runtime(any_storage) as runtime, Runtime(any_storage) as other:
+        mine, theirs = runtime.get(Diary, "a"), other.get(Diary, "a")
+        for _ in range(3):
+            mine.ask(Diary.write)
+        assert theirs.ask(Diary.rev) == 3  # thawed; the entries are still to be read
+        mine.ask(Diary.trim)
+
+        assert theirs.ask(read) == [3]
+
+        theirs.hibernate()
+        assert theirs.ask(Diary.rev) == 3
+        mine.delete()
+        mine.ask(Diary.write)
+
+        assert theirs.ask(read) == [1]
+
+
+def test_damage_of_a_thread_is_told_as_damage(any_storage: Storage) -> None:
+    """Entries that are missing though nobody else wrote are a CorruptRecordError, no conflict."""
+    with FaultyStorage(any_storage) as storage, Runtime(storage) as runtime:
+        diary = runtime.get(Diary, "a")
+        diary.ask(Diary.write)
+        diary.hibernate()
+        storage.fail_next("read_entries", error=CorruptRecordError("diary/a", "made up"))
+
+        with pytest.raises(CorruptRecordError):
+            diary.ask(Diary.pages_kept)
+        assert runtime.stats().conflicts == 0
