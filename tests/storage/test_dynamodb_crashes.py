@@ -143,7 +143,8 @@ def test_standalone_thread_is_whole_too(storage: Storage) -> None:
 
 def _renamed(seen: Any, key: str) -> Any:
     if isinstance(seen, tuple):
-        return tuple(_renamed(part, key) for part in cast("tuple[Any, ...]", seen))
+        parts = cast("tuple[Any, ...]", seen)  # type: ignore[redundant-cast] # pyright needs it
+        return tuple(_renamed(part, key) for part in parts)
     return seen.replace(key, "control") if isinstance(seen, str) else seen
 
 
