@@ -109,9 +109,8 @@ def test_cluster(cluster: RedisPlace) -> None:
 
 @pytest.mark.slow
 class TestCluster(RedisContract):
-    """In a Redis Cluster, whose client asks the server where each script's keys are."""
+    """In a Redis Cluster."""
 
-    few_steps = False
     damageable = False
     severable = False
 
