@@ -34,7 +34,7 @@ from torpor.storage.mongodb import documents
 from torpor.storage.mongodb.database import write_unordered
 from torpor.storage.mongodb.documents import ENCODING_ERRORS
 from torpor.storage.mongodb.entries import EntryWriter
-from torpor.storage.mongodb.errors import DUPLICATE_KEY, TOO_LARGE
+from torpor.storage.mongodb.errors import DUPLICATE_KEY, refusal
 from torpor.storage.mongodb.steps import encode_step, unstorable
 from torpor.storage.plan import Write, plan
 from torpor.storage.records import Rejected, Space
@@ -132,20 +132,17 @@ class Committer:
             mine = [step for step in steps if step.change.space is space]
             if not mine:
                 continue
-            failed: dict[int, int] = {}
+            failed: set[int] = set()
             for number, code, text in write_unordered(
                 self._database.records[space], [_replacement(step) for step in mine]
             ):
-                failed[number] = code
-                if code in TOO_LARGE:
-                    size = len(mine[number].document)
-                    key = mine[number].change.key
-                    outcomes[mine[number].change.id] = Rejected(
-                        RecordTooLargeError(key, size=size, limit=self._limit)
+                failed.add(number)
+                if code != DUPLICATE_KEY:
+                    change, size = mine[number].change, len(mine[number].document)
+                    error = refusal(
+                        code, text, self._database.place, change.key, size=size, limit=self._limit
                     )
-                elif code != DUPLICATE_KEY:
-                    msg = f"{self._database.place}: the server could not write: {text}"
-                    raise StorageUnavailableError(msg)
+                    outcomes[change.id] = Rejected(error)
             for number, step in enumerate(mine):
                 if number not in failed:
                     outcomes[step.change.id] = step.write.outcome

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReplaceOne
 
-from torpor.storage.errors import RecordTooLargeError, StorageUnavailableError, ThreadMismatchError
+from torpor.storage.errors import ThreadMismatchError
 from torpor.storage.mongodb import documents
 from torpor.storage.mongodb.database import write_unordered
 from torpor.storage.mongodb.documents import Stored
-from torpor.storage.mongodb.errors import DUPLICATE_KEY, TOO_LARGE
+from torpor.storage.mongodb.errors import DUPLICATE_KEY, refusal
 from torpor.storage.records import Record, Rejected, Space, new_id
 
 if TYPE_CHECKING:
@@ -63,12 +63,9 @@ class EntryWriter:
             change = writing[number][0].change
             if code == DUPLICATE_KEY:
                 obstructed.add(change.id)
-            elif code in TOO_LARGE:
-                size = len(writing[number][1].bson)
-                error = RecordTooLargeError(change.key, size=size, limit=self._limit)
-                outcomes[change.id] = Rejected(error)
             else:
-                self._fail(text)
+                size = len(writing[number][1].bson)
+                outcomes[change.id] = self._refused(change.key, code, text, size)
         ready: list[Step] = []
         for step in steps:
             if step.change.id in outcomes:
@@ -103,7 +100,7 @@ class EntryWriter:
         failures = write_unordered(self._database.entries, writes) if writes else []
         for _, code, text in failures:
             if code != DUPLICATE_KEY:
-                self._fail(text)
+                outcomes[step.change.id] = self._refused(step.change.key, code, text, 0)
         return None if failures else fenced
 
     def _fence(self, step: Step) -> Step | None:
@@ -147,9 +144,9 @@ class EntryWriter:
         )
         return other is not None and other["incarnation"] in incarnations
 
-    def _fail(self, text: str) -> None:
-        msg = f"{self._database.place}: the server could not write: {text}"
-        raise StorageUnavailableError(msg)
+    def _refused(self, key: str, code: int, text: str, size: int) -> Rejected:
+        place = self._database.place
+        return Rejected(refusal(code, text, place, key, size=size, limit=self._limit))
 
 
 def _thread_id(step: Step) -> str:

@@ -9,6 +9,7 @@ from pymongo import errors
 
 from torpor.storage.errors import (
     ConfigurationError,
+    RecordTooLargeError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from torpor.storage.errors import TorporError
 
-__all__ = ["DUPLICATE_KEY", "TOO_LARGE", "translate", "write_errors"]
+__all__ = ["DUPLICATE_KEY", "refusal", "translate", "write_errors"]
 
 DUPLICATE_KEY = 11000
-TOO_LARGE = frozenset({10334, 17419, 17420})
+_TOO_LARGE = frozenset({10334, 17419, 17420})
 
 
 class _Meaning(NamedTuple):
@@ -101,6 +102,22 @@ def translate(error: errors.PyMongoError, place: str, *, opening: bool = False) 
     meaning = _meaning_of(error)
     kind = ConfigurationError if opening and meaning.permanent else meaning.error
     return kind(f"{place}: {meaning.what}: {_text(error)}")
+
+
+def refusal(  # noqa: PLR0913 - as many facts
+    code: int, text: str, place: str, key: str, *, size: int, limit: int
+) -> StorageError:
+    """Return why the document of ``key``, and no other of its batch, was not written.
+
+    Raises what passes by itself: then the batch is to be sent again.
+    """
+    if code in _TOO_LARGE:
+        return RecordTooLargeError(key, size=size, limit=limit)
+    meaning = _MEANINGS.get(code, _UNKNOWN)
+    error = meaning.error(f"{place}: {meaning.what}: {text}")
+    if isinstance(error, StorageUnavailableError):
+        raise error
+    return error
 
 
 def write_errors(error: errors.BulkWriteError) -> Iterator[tuple[int, int, str]]:

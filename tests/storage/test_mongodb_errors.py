@@ -310,6 +310,18 @@ def test_key_too_long(storage: MongoDBStorage) -> None:
     assert collection("checkpoints").count_documents({}) == 0
 
 
+def test_document_that_a_validator_refuses(url: str) -> None:
+    """What the server itself does not take is refused alone (rule 2)."""
+    database = MONGODB.client[MONGODB.database]
+    database.create_collection("torpor_checkpoints", validator={"kind": {"$ne": "bad"}})
+    with open_storage(url) as storage:
+        bad, good = storage.commit([_put("a", "x", kind="bad"), _put("b", "x", kind="good")])
+
+        assert isinstance(bad, Rejected)
+        assert type(bad.error) is StorageError
+        assert good == Saved(1)
+
+
 def test_document_too_large(storage: MongoDBStorage) -> None:
     """A document above 16 MiB is refused, also if only all its parts are; neighbours are saved."""
     limit = storage.max_document_bytes
