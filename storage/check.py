@@ -55,15 +55,15 @@ def check(
     """
     yield from storage.inspect()
     checked = 0
+    unread: list[Finding] = []
     for space in Space:
-        with_keys = _batches(storage.all_keys(space, tombstones=True))
-        for keys in _readable(with_keys, unread := []):
+        batches = _batches(storage.all_keys(space, tombstones=True))
+        for keys in _readable(batches, unread):
             yield from _check_records(storage, space, keys)
             checked += len(keys)
             if on_batch is not None:
                 on_batch(checked)
-        yield from unread
-    yield from _readable(_orphans(storage), unread := [])
+    yield from _readable(_orphans(storage), unread)
     yield from unread
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from tests.tools.kit import entry, exported, fill, grow
 from torpor.storage import Storage, open_storage
-from torpor.storage import backup as backup_module
 from torpor.storage.backup import Backup, Keep, back_up
 from torpor.storage.check import check
 from torpor.storage.compression import Zstd
@@ -55,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return a list whose one number is the time of the backups."""
     now = [1_800_000_000.0]
-    monkeypatch.setattr(backup_module.time, "time", lambda: now[0])
+    monkeypatch.setattr("torpor.storage.backup.time.time", lambda: now[0])
     return now
 
 

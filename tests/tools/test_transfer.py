@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from torpor.storage import Entry
 
-BACKENDS = ["memory", "file", "sqlite", "postgresql", "mariadb"]
+BACKENDS = ["memory", "file", "sqlite", "postgresql"]
 RECORDS = 12
 """How many ``fill`` leaves."""
 
