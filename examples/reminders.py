@@ -55,5 +55,7 @@ def wait(store: str = "reminders.db") -> None:
 
 
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:] or ["wait"]
-    {"add": add, "wait": wait}[command](*arguments)
+    if sys.argv[1:2] == ["add"]:
+        add(*sys.argv[2:])
+    else:
+        wait(*sys.argv[2:])

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from torpor import AgentRef, Runtime
     from torpor.storage import Storage
 
-__all__ = ["Receiver", "Sender", "delivered", "held", "outbox_of", "section_of", "settled"]
+__all__ = [
+    "Receiver",
+    "Sender",
+    "delivered",
+    "die_before",
+    "held",
+    "outbox_of",
+    "section_of",
+    "settled",
+]
 
 
 class Receiver(Agent):
@@ -78,3 +87,12 @@ def settled(runtime: Runtime, ref: AgentRef[Any]) -> None:
 def held(runtime: Runtime, ref: AgentRef[Any]) -> bool:
     """Return whether an agent's oldest message came back and is put off."""
     return bool(outbox_of(runtime.storage, ref)[0].get("held"))
+
+
+def die_before(part: object, step: str) -> None:
+    """Have a part of the runtime leave out a step, as if the process had been killed before it."""
+
+    def nothing(*_: object) -> None:
+        """Do nothing."""
+
+    setattr(part, step, nothing)

@@ -11,6 +11,7 @@ from tests.messages.kit import (
     Receiver,
     Sender,
     delivered,
+    die_before,
     held,
     outbox_of,
     section_of,
@@ -145,7 +146,7 @@ def test_another_process_takes_over_what_a_dead_one_has_not_sent(
 ) -> None:
     """The sender's ``wake_at`` brings its outbox to whoever polls next; nobody calls it."""
     with Runtime(storage, clock=clock) as first:
-        first.manager.courier.send = lambda *_: None  # type: ignore[method-assign] # it dies
+        die_before(first.manager.courier, "send")
         first.get(Sender, "a").ask(Sender.pass_on, "b", "1", "2")
         assert len(outbox_of(storage, first.get(Sender, "a"))) == 2
 
@@ -158,7 +159,7 @@ def test_another_process_takes_over_what_a_dead_one_has_not_sent(
 def test_what_is_sent_again_is_applied_once(storage: Storage, clock: ObservedClock) -> None:
     """A crash between the receiver's commit and the sender's next one doubles nothing."""
     with Runtime(storage, clock=clock) as first:
-        first.manager.courier._done = lambda *_: None  # type: ignore[method-assign] # it dies
+        die_before(first.manager.courier, "_done")
         first.get(Sender, "a").ask(Sender.pass_on, "b", "1", "2")
         eventually(lambda: first.get(Receiver, "b").ask(Receiver.received) == ["1", "2"])
         assert len(outbox_of(storage, first.get(Sender, "a"))) == 2
@@ -229,7 +230,7 @@ def test_a_detached_copy_keeps_what_the_runtime_keeps(
 ) -> None:
     """``thaw`` and ``hibernate`` of a copy touch the fields alone, and lose no message."""
     with Runtime(storage, clock=clock) as runtime:
-        runtime.manager.courier.send = lambda *_: None  # type: ignore[method-assign] # it dies
+        die_before(runtime.manager.courier, "send")
         runtime.get(Sender, "a").ask(Sender.pass_on, "b", "1")
         before = storage.get_checkpoint("sender/a")
 

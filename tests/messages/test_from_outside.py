@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.messages.kit import Receiver, Sender, delivered, section_of
+from tests.messages.kit import Receiver, Sender, delivered, die_before, section_of
 from tests.runtime.kit import Watch, eventually
 from torpor import (
     BlockingCallError,
@@ -47,7 +47,7 @@ def test_messages_arrive_once_and_in_order(runtime: Runtime, watch: Watch) -> No
 def test_it_is_durable_before_it_returns(storage: Storage, clock: ObservedClock) -> None:
     """The receiver's process is another one: it finds the message, and applies it once."""
     with Runtime(storage, clock=clock) as first:
-        first.manager.waker.saved = lambda *_: None  # type: ignore[method-assign] # it dies
+        die_before(first.manager.waker, "saved")
         first.get(Receiver, "b").send(Receiver.take, "late")
         assert storage.thread_head("$mail/receiver/b") is not None
     with Runtime(storage, clock=clock, agents=[Receiver]) as second:
@@ -56,12 +56,10 @@ def test_it_is_durable_before_it_returns(storage: Storage, clock: ObservedClock)
         eventually(lambda: storage.list_due(float("1e12")) == [])
 
 
-def test_what_was_not_trimmed_is_not_applied_again(
-    storage: Storage, clock: ObservedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_trimmed_is_not_applied_again(storage: Storage, clock: ObservedClock) -> None:
     """A crash after the receiver's commit: the cursor is in its record (exactly once)."""
     with Runtime(storage, clock=clock) as first:
-        monkeypatch.setattr(first.manager.mail, "_tidy", lambda *_: None)
+        die_before(first.manager.mail, "_tidy")
         receiver = first.get(Receiver, "b")
         receiver.send(Receiver.take, "1")
         eventually(lambda: receiver.ask(Receiver.received) == ["1"])

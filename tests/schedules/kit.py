@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torpor import AgentRef, Runtime, Schedule
     from torpor.storage import Storage
 
-__all__ = ["Planner", "stored", "wait_until_stored"]
+__all__ = ["Planner", "plan", "stored", "wait_until_stored"]
 
 
 class Planner(Agent):
@@ -24,13 +24,13 @@ class Planner(Agent):
     ticks: ClassVar[list[Tick]] = []
     """The ticks that were begun, by whichever planner."""
 
-    def plan(self, *args: str, **options: Any) -> str:
+    def plan(self, options: dict[str, Any], *args: str) -> str:
         """Plan rings."""
         return self.schedule(Planner.ring, *args, **options)
 
-    def plan_and_fail(self, **options: Any) -> None:
+    def plan_and_fail(self) -> None:
         """Plan rings, and fail."""
-        self.plan("never", **options)
+        self.plan({"after": 1}, "never")
         msg = "changed its mind"
         raise RuntimeError(msg)
 
@@ -74,10 +74,15 @@ class Planner(Agent):
         return self.rings
 
 
+def plan(planner: AgentRef[Planner], *args: str, **options: Any) -> str:
+    """Have an agent plan rings; return the id."""
+    return planner.ask(Planner.plan, options, *args)
+
+
 def stored(storage: Storage, ref: AgentRef[Any]) -> list[dict[str, Any]]:
     """Return the schedules in an agent's record."""
     checkpoint = storage.get_checkpoint(ref.address)
-    section = {} if checkpoint is None else checkpoint.value.get("$torpor", {})
+    section: dict[str, Any] = {} if checkpoint is None else checkpoint.value.get("$torpor", {})
     schedules: list[dict[str, Any]] = section.get("schedules", [])
     return schedules
 

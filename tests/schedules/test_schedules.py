@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.runtime.kit import eventually
-from tests.schedules.kit import Planner, stored, wait_until_stored
+from tests.schedules.kit import Planner, plan, stored, wait_until_stored
 from torpor import (
     Agent,
     AgentDefinitionError,
@@ -38,7 +38,7 @@ def _all_is_well() -> None:
 def test_a_call_once(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
     """``after``: it is made once, and is then no longer planned (CR-24)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, "x", after=5)
+    plan(agent, "x", after=5)
     clock.advance(4)
     assert agent.ask(Planner.rung) == []
 
@@ -52,7 +52,7 @@ def test_a_call_once(runtime: Runtime, clock: ObservedClock, watch: Watch) -> No
 def test_a_call_again_and_again(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
     """``every``: so many seconds apart, each tick with an id of its own (W-18)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, every=10, id="job")
+    plan(agent, every=10, id="job")
     for count in (1, 2, 3):
         clock.advance(10)
         watch.wait(ScheduleFired, count)
@@ -66,7 +66,7 @@ def test_a_call_again_and_again(runtime: Runtime, clock: ObservedClock, watch: W
 def test_a_time_of_the_day(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
     """``cron`` in a time zone: its next local time (CR-2)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, cron="0 9 * * *", tz="Asia/Tokyo", id="job")
+    plan(agent, cron="0 9 * * *", tz="Asia/Tokyo", id="job")
     at = dt.datetime(2023, 11, 15, 0, 0, tzinfo=dt.UTC).timestamp()
     assert [schedule.next_at for schedule in agent.schedules()] == [at]
     clock.advance(at - clock.time())
@@ -87,10 +87,10 @@ def test_plan_and_state_commit_together(runtime: Runtime, clock: ObservedClock) 
     """A turn that fails has planned nothing; one that ends has (CR-7, CR-9)."""
     agent = runtime.get(Planner, "a")
     with pytest.raises(RuntimeError, match="mind"):
-        agent.ask(Planner.plan_and_fail, after=1)
+        agent.ask(Planner.plan_and_fail)
     assert stored(runtime.storage, agent) == []
 
-    agent.ask(Planner.plan, "x", after=1, id="job")
+    plan(agent, "x", after=1, id="job")
     assert [schedule["id"] for schedule in stored(runtime.storage, agent)] == ["job"]
     checkpoint = runtime.storage.get_checkpoint(agent.address)
     assert checkpoint is not None
@@ -102,7 +102,7 @@ def test_a_due_schedule_wakes_a_hibernated_agent(
 ) -> None:
     """Nobody calls it: it is thawed for its tick (W-17, CR-10)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, "x", after=100)
+    plan(agent, "x", after=100)
     agent.hibernate()
     assert agent.status().state == "asleep"
 
@@ -114,8 +114,8 @@ def test_a_due_schedule_wakes_a_hibernated_agent(
 def test_schedules_survive_a_restart(storage: Storage, clock: ObservedClock) -> None:
     """Another life of the process fires what the first one planned (CR-9, W-11, W-17)."""
     with Runtime(storage, clock=clock) as first:
-        first.get(Planner, "a").ask(Planner.plan, "x", after=50)
-        first.get(Planner, "b").ask(Planner.plan, "x", after=50, id="job")
+        plan(first.get(Planner, "a"), "x", after=50)
+        plan(first.get(Planner, "b"), "x", after=50, id="job")
         first.get(Planner, "b").ask(Planner.cancel, "job")
     clock.advance(50)
     with Runtime(storage, clock=clock, agents=[Planner]) as second:
@@ -131,7 +131,7 @@ def test_due_twice_is_done_once(storage: Storage) -> None:
         Runtime(storage, agents=[Planner], wake_interval=0.01),
     ):
         agent = one.get(Planner, "a").options(fresh=True)
-        agent.ask(Planner.plan, "id", every=0.02, misfire="all", id="job")
+        plan(agent, "id", every=0.02, misfire="all", id="job")
         eventually(lambda: len(agent.ask(Planner.rung)) >= 10)
         assert agent.cancel_schedule("job")
         rings = agent.ask(Planner.rung)
@@ -148,7 +148,7 @@ def test_what_was_missed(
 ) -> None:
     """After a downtime ticks are skipped, run as one, or all run (CR-18, W-17, 18)."""
     with Runtime(storage, clock=clock) as first:
-        first.get(Planner, "a").ask(Planner.plan, every=100, misfire=misfire, id="job")
+        plan(first.get(Planner, "a"), every=100, misfire=misfire, id="job")
     clock.advance(1090)
     with Runtime(storage, clock=clock, agents=[Planner]) as second:
         agent = second.get(Planner, "a")
@@ -162,7 +162,7 @@ def test_what_was_missed(
 def test_what_was_skipped_is_told(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
     """An event says how many ticks nobody runs."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, every=100, misfire="skip", id="job")
+    plan(agent, every=100, misfire="skip", id="job")
     agent.hibernate()
     clock.advance(290)
     assert watch.wait(ScheduleMissed) == [ScheduleMissed("planner/a", "job", 2)]
@@ -171,7 +171,7 @@ def test_what_was_skipped_is_told(runtime: Runtime, clock: ObservedClock, watch:
 def test_a_one_shot_of_the_past_is_run(runtime: Runtime, watch: Watch) -> None:
     """``at`` a time that has passed means now (18)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, "x", at=dt.datetime(2001, 1, 1, tzinfo=dt.UTC))
+    plan(agent, "x", at=dt.datetime(2001, 1, 1, tzinfo=dt.UTC))
     watch.wait(ScheduleFired)
     assert agent.ask(Planner.rung) == ["x"]
 
@@ -180,7 +180,7 @@ def test_a_failing_job_backs_off(runtime: Runtime, clock: ObservedClock, watch: 
     """Its turn is rolled back, and the same tick tried again later and later (CR-15, W-18)."""
     agent = runtime.get(Planner, "a")
     Planner.broken = True
-    agent.ask(Planner.plan, "x", after=1, id="job")
+    plan(agent, "x", after=1, id="job")
     clock.advance(1)
     for attempt, wait in enumerate((1, 2, 4), start=1):
         failure = watch.wait(ScheduleFailed, attempt)[-1]
@@ -202,7 +202,7 @@ def test_a_failing_job_disturbs_no_other(
 ) -> None:
     """Other jobs of the same agent keep their times (CR-15, CR-19)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, after=1, id="bad")
+    plan(agent, after=1, id="bad")
     agent.ask(Planner.plan_others)
     Planner.broken = True
     clock.advance(1)
@@ -218,7 +218,7 @@ def test_the_last_attempt(memory: Storage, clock: ObservedClock, *, recurring: b
         agent = runtime.get(Planner, "a")
         Planner.broken = True
         when: dict[str, Any] = {"every": 3600} if recurring else {"after": 3600}
-        agent.ask(Planner.plan, "x", id="job", **when)
+        plan(agent, "x", id="job", **when)
         clock.advance(3600)
         for failures in range(1, MAX_ATTEMPTS):
             wait_until_stored(runtime, agent, failures=failures)
@@ -239,11 +239,11 @@ def test_the_last_attempt(memory: Storage, clock: ObservedClock, *, recurring: b
 def test_an_id_is_replaced(runtime: Runtime) -> None:
     """The same id again is the new plan; a wrong one leaves the old (CR-6)."""
     agent, other = runtime.get(Planner, "a"), runtime.get(Planner, "b")
-    agent.ask(Planner.plan, every=10, id="job")
-    other.ask(Planner.plan, every=10, id="job")
-    agent.ask(Planner.plan, every=20, id="job")
+    plan(agent, every=10, id="job")
+    plan(other, every=10, id="job")
+    plan(agent, every=20, id="job")
     with pytest.raises(ScheduleError):
-        agent.ask(Planner.plan, cron="nonsense", id="job")
+        plan(agent, cron="nonsense", id="job")
     assert [schedule.every for schedule in agent.schedules()] == [20]
     assert [schedule.every for schedule in other.schedules()] == [10]
 
@@ -251,8 +251,8 @@ def test_an_id_is_replaced(runtime: Runtime) -> None:
 def test_cancel(runtime: Runtime, clock: ObservedClock) -> None:
     """A cancelled schedule is gone, from inside and outside; an unknown one is no error (CR-8)."""
     agent = runtime.get(Planner, "a")
-    agent.ask(Planner.plan, after=5, id="one")
-    agent.ask(Planner.plan, after=6, id="two")
+    plan(agent, after=5, id="one")
+    plan(agent, after=6, id="two")
     assert [schedule.id for schedule in agent.ask(Planner.planned)] == ["one", "two"]
     assert agent.ask(Planner.cancel, "one")
     assert agent.cancel_schedule("two")
@@ -267,7 +267,7 @@ def test_cancel(runtime: Runtime, clock: ObservedClock) -> None:
 def test_ticks_keep_nobody_awake(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
     """The idle clock goes on through ticks (13), unless the method keeps its agent awake."""
     quiet, loud = runtime.get(Planner, "quiet"), runtime.get(Planner, "loud")
-    quiet.ask(Planner.plan, every=25, id="job")
+    plan(quiet, every=25, id="job")
     loud.ask(Planner.plan_loud, 25)
     for count in (2, 4):
         clock.advance(25)
@@ -303,15 +303,15 @@ def test_what_says_no_time_is_refused(memory: Storage, when: dict[str, Any]) -> 
     with Runtime(memory) as runtime:
         agent = runtime.get(Planner, "a")
         with pytest.raises(ScheduleError):
-            agent.ask(Planner.plan, **when)
-        agent.ask(Planner.plan, after=1)
+            plan(agent, **when)
+        plan(agent, after=1)
 
 
 def test_a_local_date_in_a_zone(memory: Storage) -> None:
     """``at`` without a zone of its own is meant in ``tz``."""
     with Runtime(memory) as runtime:
         agent = runtime.get(Planner, "a")
-        agent.ask(Planner.plan, at=dt.datetime(2040, 7, 1, 9), tz="Europe/Berlin")  # noqa: DTZ001
+        plan(agent, at=dt.datetime(2040, 7, 1, 9), tz="Europe/Berlin")  # noqa: DTZ001
         expected = dt.datetime(2040, 7, 1, 7, tzinfo=dt.UTC).timestamp()
         assert [schedule.next_at for schedule in agent.schedules()] == [expected]
 
@@ -339,20 +339,20 @@ def test_who_is_never_saved_has_no_schedules(memory: Storage) -> None:
         Runtime(memory, durability="none") as runtime,
         pytest.raises(ConfigurationError, match="none"),
     ):
-        runtime.get(Planner, "a").ask(Planner.plan, after=1)
+        plan(runtime.get(Planner, "a"), after=1)
 
 
 def test_only_the_running_turn_plans() -> None:
     """An agent object that lives in no runtime, or outside of its turn, has nowhere to note it."""
     with pytest.raises(ConfigurationError, match="inside its own turns"):
-        Planner().plan(after=1)
+        Planner().plan({"after": 1})
 
 
 def test_the_names_are_reserved() -> None:
     """A field or method of that name would hide them: told when the class is defined."""
     with pytest.raises(AgentDefinitionError, match="schedule is reserved"):
 
-        class Hides(Agent):
+        class Hides(Agent):  # pyright: ignore[reportUnusedClass] - defining it is the mistake
             """Has a method of a reserved name."""
 
             def schedule(self) -> None:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
@@ -365,7 +365,7 @@ def test_a_zone_that_is_gone_for_now(
     """A schedule that can't be computed is kept, and asked again (W-16, CR-12, CR-16)."""
     with Runtime(memory, clock=clock) as runtime:
         agent = runtime.get(Planner, "a")
-        agent.ask(Planner.plan, "x", cron="@hourly", tz="Europe/Berlin", id="job")
+        plan(agent, "x", cron="@hourly", tz="Europe/Berlin", id="job")
 
         def gone(*_: object) -> float:
             msg = "no time zone is known here"
@@ -389,7 +389,7 @@ def test_a_method_that_is_gone_fails_and_is_kept(memory: Storage, clock: Observe
         rings: list[str] = []  # noqa: RUF012 - pydantic copies it
 
     with Runtime(memory, clock=clock) as first:
-        first.get(Planner, "a").ask(Planner.plan, after=1, id="job")
+        plan(first.get(Planner, "a"), after=1, id="job")
     clock.advance(1)
     with Runtime(memory, clock=clock, agents=[Now]) as second:
         ref = second.get(Now, "a")
@@ -446,6 +446,6 @@ def _put(storage: Any, key: str, data: str, at: float) -> None:
 def test_next_ticks_are_computed_not_counted() -> None:
     """A schedule of every second that slept for a year is moved on in one step."""
     schedule = Schedule(id="a", method="ring", next_at=0.0, every=1.0)
-    plan = schedule.plan(31_536_000.5)
-    assert plan.after is not None
-    assert (plan.missed, plan.after.next_at) == (31_536_000, 31_536_001.0)
+    planned = schedule.plan(31_536_000.5)
+    assert planned.after is not None
+    assert (planned.missed, planned.after.next_at) == (31_536_000, 31_536_001.0)
