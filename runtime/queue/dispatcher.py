@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from torpor.storage.errors import EventGapError, StorageError
+from torpor.storage.errors import EventGapError, QueueError, StorageError
 from torpor.storage.retry import backoff
 
 if TYPE_CHECKING:
@@ -55,21 +55,29 @@ class Dispatcher:
         failures = 0
         while not self._subscription.closed:
             try:
-                event = self._subscription.get(_ACK_EVERY_SECONDS if self._done else None)
-                if event is not None:
-                    self._handle(event)
-                self._acknowledge(everything=event is None)
+                self._step()
                 failures = 0
-            except EventGapError as gap:
-                self._meet(gap)
             except StorageError:
                 failures += 1
                 logger.warning("%r cannot read or acknowledge", self._subscription, exc_info=True)
                 self._pause.wait(min(backoff(failures) * 4, _LONGEST_PAUSE))
+            except QueueError:  # a store that was set back, say: nothing that passes
+                logger.exception("%r ends", self._subscription)
+                self._subscription.close()
         try:
             self._acknowledge(everything=True)
         except StorageError:
             logger.warning("%r: events will come again", self._subscription, exc_info=True)
+
+    def _step(self) -> None:
+        try:
+            event = self._subscription.get(_ACK_EVERY_SECONDS if self._done else None)
+        except EventGapError as gap:
+            self._meet(gap)
+            return
+        if event is not None:
+            self._handle(event)
+        self._acknowledge(everything=event is None)
 
     def _handle(self, event: Event) -> None:
         """Call the callback; for a durable consumer until it succeeds."""

@@ -353,7 +353,7 @@ class EventQueue:
             self._cleaned_at = now
             used, self._used = self._used, set()
         self._used |= {subscription.topic for subscription in self._hub.subscriptions}
-        for topic in used:
+        for topic in list(used):  # to which somebody may still be adding
             try:
                 self._clean(topic)
             except Exception:

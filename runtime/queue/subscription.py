@@ -149,13 +149,16 @@ class Subscription:
         """Note durably that this event, or cursor, and all before it are done with.
 
         For subscriptions with a ``consumer``, which go on behind it the next time. An older one
-        than before changes nothing.
+        than before changes nothing. Raises ``InvalidCursorError`` for one of the future.
         """
         if self.consumer is None:
             msg = "only a durable consumer acknowledges: subscribe(…, consumer=name)"
             raise ConfigurationError(msg)
         cursor = done.cursor if isinstance(done, Event) else done
-        self._consumers.acknowledge(self.topic, self.consumer, seq_of(cursor))
+        seq = seq_of(cursor)
+        if seq >= self._stop:
+            self._store.read(self.topic).require_published(seq)
+        self._consumers.acknowledge(self.topic, self.consumer, seq)
 
     async def aack(self, done: Event | str) -> None:
         """``ack`` for async code."""

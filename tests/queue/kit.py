@@ -6,11 +6,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torpor.queue import Event, Subscription
 
-__all__ = ["PATIENCE", "Listener", "payloads", "take"]
+__all__ = ["PATIENCE", "Listener", "payloads", "take", "wait_until"]
 
 PATIENCE = 30.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -29,6 +29,16 @@ def take(subscription: Subscription, count: int) -> list[Any]:
         assert event is not None, f"only {taken} came"
         taken.append(event.payload)
     return taken
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody tells of."""
+    pause = threading.Event()
+    for _ in range(round(PATIENCE / 0.01)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError(condition)
 
 
 class Listener:

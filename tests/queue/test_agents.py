@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.queue.kit import PATIENCE, Listener, payloads, take
+from tests.queue.kit import PATIENCE, Listener, payloads, take, wait_until
 from torpor import Agent, ConfigurationError, Runtime
 from torpor.outbox import EarlyMessageError, Outgoing
 from torpor.queue import Event, EventQueue, Start, publish, to_agent
@@ -188,7 +188,7 @@ def test_a_topic_forgets_agents_that_need_no_mark(storage: Storage) -> None:
             assert stored is not None
             return list(stored.value["sources"])
 
-        _wait(lambda: len(marks()) <= MAX_SOURCES)  # those that are told by now
+        wait_until(lambda: len(marks()) <= MAX_SOURCES)  # those that are told by now
         sources = " ".join(marks())
         assert "shop/unheard" in sources
         assert "shop/late" not in sources
@@ -219,10 +219,10 @@ def test_events_come_to_agents(storage: Storage) -> None:
         queue.subscribe("sales", to_agent(Clerk.note, clerk), consumer="clerks")
         for n in range(13):
             queue.publish("sales", {"n": n})
-        _wait(lambda: queue.unread("clerks", "sales") == 0)
+        wait_until(lambda: queue.unread("clerks", "sales") == 0)
         for key in range(3):
             expected = [{"n": n} for n in range(1, 13) if n % 3 == key]
-            _wait(partial(_has_noted, runtime.get(Clerk, f"{key}"), expected))
+            wait_until(partial(_has_noted, runtime.get(Clerk, f"{key}"), expected))
 
 
 def test_an_event_that_is_sent_twice_is_applied_once(storage: Storage) -> None:
@@ -235,7 +235,7 @@ def test_an_event_that_is_sent_twice_is_applied_once(storage: Storage) -> None:
             send(event)
         queue.subscribe("sales", send, consumer="again", after=Start.EARLIEST)
         queue.publish("sales", 3)
-        _wait(partial(_has_noted, clerk, [1, 2, 3]))
+        wait_until(partial(_has_noted, clerk, [1, 2, 3]))
 
 
 def test_an_agent_that_fails_holds_up_no_other(storage: Storage) -> None:
@@ -246,7 +246,7 @@ def test_an_agent_that_fails_holds_up_no_other(storage: Storage) -> None:
         queue.subscribe("sales", listener)
         for n in range(3):
             queue.publish("sales", n)
-        _wait(lambda: queue.unread("a", "sales") == 0)
+        wait_until(lambda: queue.unread("a", "sales") == 0)
         assert listener.wait_for(3) == [0, 1, 2]
 
 
@@ -264,13 +264,3 @@ def test_subscribers_here_hear_of_agents_at_once() -> None:
 
 def _has_noted(clerk: AgentRef[Clerk], expected: list[Any]) -> bool:
     return clerk.ask(Clerk.sales) == expected
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds that nobody tells of."""
-    looked = threading.Event()
-    for _ in range(int(PATIENCE / 0.01)):
-        if condition():
-            return
-        looked.wait(0.01)
-    raise AssertionError(condition)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.kit import payloads
+from tests.queue.kit import payloads, take
 from torpor import InvalidCursorError, StorageError
 from torpor.queue import EventQueue, Start
 from torpor.storage.faulty import FaultyStorage
@@ -140,6 +140,35 @@ def test_a_removed_consumer_begins_anew(queue: EventQueue) -> None:
         queue.remove_consumer("c", "a")
     assert queue.get_cursor("c", "a") is None
     assert queue.consumers("a") == []
+
+
+def test_a_wrong_ack_harms_nothing(queue: EventQueue) -> None:
+    """It is an error to who sent it; the subscription goes on, the event comes again (EQ-12)."""
+    subscription = queue.subscribe("a", consumer="c")
+    queue.publish("a", 1)
+    for wrong in ("", "{malformed", "zzzzzzzz-9999"):
+        with pytest.raises(InvalidCursorError):
+            subscription.ack(wrong)
+    assert take(subscription, 1) == [1]
+    subscription.close()
+    assert take(queue.subscribe("a", consumer="c"), 1) == [1]
+
+
+def test_what_is_stored_can_be_read_by_others(queue: EventQueue, storage: Storage) -> None:
+    """Topic, events and consumers are plain JSON under names that say what they are (EQ-10)."""
+    cursor = queue.publish("jobs", {"id": 7}, source="shop", number=3)
+    queue.ack("worker", "jobs", cursor)
+    kinds = {record.key: record.kind for record in storage.list_checkpoints()}
+    assert kinds == {"topic:jobs": "torpor.topic", "consumer:jobs/worker": "torpor.consumer"}
+    topic, consumer = map(storage.get_checkpoint, kinds)
+    stored = {found.key: found for found in (topic, consumer) if found is not None}
+    assert stored["topic:jobs"].value == {"sources": {"shop": [3, 0]}}
+    assert stored["consumer:jobs/worker"].value == {"acknowledged": 0}
+    head = stored["topic:jobs"].thread
+    assert head is not None
+    thread = storage.load_thread(head.id)
+    assert thread is not None
+    assert [(entry.seq, entry.payload) for entry in thread] == [(0, {"id": 7})]
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -16,7 +16,7 @@ from torpor.queue.cursor import cursor_of, seq_of
 from torpor.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from torpor.queue import Subscription
+    from torpor.queue import Event, Subscription
     from torpor.storage import Storage
 
 MOST = 36**8 * 10_000 - 1
@@ -58,6 +58,24 @@ def test_subscribing_while_others_publish(storage: Storage) -> None:
         for seen, subscription in zip(histories, subscriptions, strict=True):
             assert seen + take(subscription, len(expected) - len(seen)) == expected
             assert subscription.get(0) is None
+
+
+def test_a_seek_while_it_reads() -> None:
+    """What was being read for the old place is not taken at the new one."""
+    with MemoryStorage() as storage, EventQueue(storage) as queue:
+        cursors = queue.publish_all("a", list(range(10)))
+        subscription = queue.subscribe("a", after=cursors[6], buffer=2)
+        store = subscription._store  # pyright: ignore[reportPrivateUsage]
+        read = store.events
+
+        def read_and_seek(name: str, begin: int | None, limit: int) -> tuple[list[Event], int]:
+            found = read(name, begin, limit)
+            if begin == 7:
+                subscription.seek(Start.EARLIEST)
+            return found
+
+        store.events = read_and_seek  # type: ignore[method-assign]
+        assert take(subscription, 10) == list(range(10))
 
 
 class Handover(RuleBasedStateMachine):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.places.sql import POSTGRESQL
-from tests.queue.kit import PATIENCE, Listener, take
+from tests.queue.kit import PATIENCE, Listener, take, wait_until
 from torpor.queue import EventQueue
 from torpor.storage import open_storage
 from torpor.storage.memory import MemoryStorage
@@ -86,12 +86,10 @@ def test_a_connection_that_ends_is_made_anew(
         there.publish("a", 0)
         assert take(subscription, 1) == [0]
         with caplog.at_level(logging.WARNING, "torpor"):
-            while not (listening := connections(channel)):
-                pass
+            wait_until(lambda: bool(connections(channel)))
+            listening = connections(channel)
             POSTGRESQL.hang_up(listening)
-            while (again := connections(channel)) in ([], listening):
-                pass
-        assert again
+            wait_until(lambda: connections(channel) not in ([], listening))
         assert "cannot hear of new events" in caplog.text
         there.publish("a", 1)
         assert take(subscription, 1) == [1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.kit import Listener, payloads, take
+from tests.queue.kit import Listener, payloads, take, wait_until
 from torpor import (
     InvalidCursorError,
     InvalidKeyError,
@@ -138,8 +138,8 @@ def test_what_threads_publish_at_once_is_stored_at_once() -> None:
             for thread in threads[1:]:
                 thread.start()
             publisher = queue._publisher("a")  # pyright: ignore[reportPrivateUsage]
-            while len(publisher._waiting) < 19:  # pyright: ignore[reportPrivateUsage]
-                pass
+            waiting = publisher._waiting  # pyright: ignore[reportPrivateUsage]
+            wait_until(lambda: len(waiting) == 19)
             before = faulty.calls["commit"]
         for thread in threads:
             thread.join()
@@ -225,8 +225,8 @@ def test_one_bad_draft_fails_alone() -> None:
             for thread in threads[1:]:
                 thread.start()
             publisher = queue._publisher("a")  # pyright: ignore[reportPrivateUsage]
-            while len(publisher._waiting) < 3:  # pyright: ignore[reportPrivateUsage]
-                pass
+            waiting = publisher._waiting  # pyright: ignore[reportPrivateUsage]
+            wait_until(lambda: len(waiting) == 3)
         for thread in threads:
             thread.join()
         assert [type(error).__name__ for error in failed] == ["RecordTooLargeError"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.queue.kit import Listener, payloads, take
+from tests.queue.kit import Listener, payloads, take, wait_until
 from torpor import EventGapError, OwnedThreadError
 from torpor.queue import EventQueue, Retention, Start
 from torpor.storage.faulty import FaultyStorage
@@ -175,8 +175,7 @@ def test_a_callback_ends_at_a_gap(
     with caplog.at_level(logging.ERROR, "torpor"):
         listener = Listener()
         called = queue.subscribe("a", listener, consumer=subscription)
-        while not called.closed:
-            pass
+        wait_until(lambda: called.closed)
     assert "3 events are gone" in caplog.text
     assert listener.events == []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.kit import PATIENCE, Listener, payloads, take
+from tests.queue.kit import PATIENCE, Listener, payloads, take, wait_until
 from torpor import ConfigurationError, InvalidCursorError
 from torpor.queue import EventQueue, Start
 from torpor.storage.faulty import FaultyStorage
@@ -222,3 +222,17 @@ def test_a_storage_that_is_away_for_a_while_ends_nothing() -> None:
         faulty.fail_next("read", times=5)
         there.publish_all("a", [1, 2, 3])
         assert listener.wait_for(3) == [1, 2, 3]
+
+
+def test_a_store_that_was_set_back_ends_a_callback(caplog: pytest.LogCaptureFixture) -> None:
+    """Events that a subscriber has had are no longer there: it ends, and the log says so."""
+    with MemoryStorage() as storage, EventQueue(storage, poll_interval=0.01) as queue:
+        listener = Listener()
+        queue.publish_all("a", [1, 2, 3])
+        subscription = queue.subscribe("a", listener)
+        storage.delete_checkpoint("topic:a")
+        with EventQueue(storage) as other, caplog.at_level(logging.ERROR, "torpor"):
+            other.publish("a", 1)
+            subscription.announce(5)
+            wait_until(lambda: subscription.closed)
+        assert "ends" in caplog.text
