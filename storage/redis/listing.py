@@ -47,11 +47,19 @@ def due_members(
     server: Server, wakes: Sequence[bytes], *, before: float, limit: int
 ) -> list[tuple[float, bytes]]:
     """Return up to ``limit`` members of ``wakes`` with a score of at most ``before``, in order."""
-    pages: list[list[tuple[bytes, float]]] = server.run(
-        [
-            ("ZRANGEBYSCORE", wake, "-inf", before, "WITHSCORES", "LIMIT", 0, limit)
-            for wake in wakes
-        ],
-        withscores=True,
-    )
-    return sorted((float(score), member) for page in pages for member, score in page)[:limit]
+    count = min(limit, _LEAST + 2 * limit // PARTITIONS)
+    while True:
+        pages: list[list[tuple[bytes, float]]] = server.run(
+            [
+                ("ZRANGEBYSCORE", wake, "-inf", before, "WITHSCORES", "LIMIT", 0, count)
+                for wake in wakes
+            ],
+            withscores=True,
+        )
+        found = sorted((float(score), member) for page in pages for member, score in page)
+        # Later than the end of a full page there may be some that have not been fetched.
+        last = min((page[-1][1] for page in pages if len(page) == count), default=None)
+        sure = [item for item in found if last is None or item[0] <= last][:limit]
+        if last is None or len(sure) == limit or count == limit:
+            return sure if count < limit else found[:limit]
+        count = min(limit, count * 4)

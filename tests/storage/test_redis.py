@@ -134,6 +134,17 @@ def test_listing_of_many_keys_is_in_order(redis: RedisStorage) -> None:
         assert found == sorted(key for key in keys if key.startswith("b "))
 
 
+def test_due_and_listed_from_one_partition(redis: RedisStorage) -> None:
+    """However unequally the partitions share them, order and limit are right (rule 12)."""
+    names = [f"log#{number:03}" for number in range(300)]  # all where the agent "log" is
+    redis.commit([append(name, wake_at=float(name[4:])) for name in names])
+    redis.commit([put(f"agent {number}", wake_at=250.5 + number) for number in range(300)])
+
+    due = [item.key for item in redis.list_due(1e12, limit=252)]
+    assert due == [*names[:251], "agent 0"]
+    assert [record.key for record in all_pages(redis, Space.THREADS, "log#", 50)] == names
+
+
 def test_tools_see_every_key(redis: RedisStorage) -> None:
     """Those of corrupt records too, and of deleted ones if asked for (W-36)."""
     keys = sorted(f"agent {number}" for number in range(1500))
