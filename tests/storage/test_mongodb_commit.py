@@ -6,6 +6,7 @@ Run against the stand-in that ``tests.servers.mongodb`` describes.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ from tests.storage.mongodb_kit import (
 )
 from torpor.storage.errors import StorageUnavailableError, ThreadMismatchError
 from torpor.storage.mongodb import MongoDBStorage
-from torpor.storage.records import Change, Conflict, Rejected, Saved
-from torpor.storage.testing.kit import append, checkpoint, head_of, owned, payloads, put
+from torpor.storage.records import Change, Conflict, Record, Rejected, Saved
+from torpor.storage.testing.kit import append, checkpoint, head_of, owned, payloads, put, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,6 +172,32 @@ def test_vacuum_leaves_alone_what_it_cannot_read(storage: MongoDBStorage) -> Non
 
 
 # -- two writers ----------------------------------------------------------------------------------
+
+
+def test_reader_never_sees_half_a_change(storage: MongoDBStorage, rival: MongoDBStorage) -> None:
+    """Whoever reads while an owner writes sees the record with all its entries (rule 1)."""
+    storage.commit([owned("agent", "agent#1", 0, value=1)])
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(1, 40):
+                storage.commit([owned("agent", "agent#1", number, value=number + 1)])
+        finally:
+            done.set()
+
+    def read() -> None:
+        while not done.is_set():
+            [record] = rival.read(["agent"])
+            assert isinstance(record, Record)
+            assert record.thread is not None
+            assert record.data == str(record.thread.rev)
+            entries = rival.read_entries("agent#1", 0, record.thread.rev)
+            assert [entry.payload for entry in entries] == list(range(record.thread.rev))
+
+    together(write, read)
+
+    assert head_of(storage, "agent#1").rev == 40
 
 
 def test_slow_writer_loses_to_a_rival(storage: MongoDBStorage, rival: MongoDBStorage) -> None:

@@ -31,6 +31,11 @@ class TestMongoDB(PlaceContract):
         """With 30,000 entries, reads and appends cost about as with 30 (rule 7, W-31, W-32)."""
         super().test_cost_does_not_grow_with_history(storage)
 
+    @pytest.mark.slow  # likewise; test_mongodb_commit has a smaller one
+    def test_readers_never_see_half_a_change(self, storage: Storage) -> None:
+        """Whoever reads while an owner writes sees the record with all its entries (rule 1)."""
+        super().test_readers_never_see_half_a_change(storage)
+
     def damage_record(self, storage: Storage, space: Space, key: str) -> None:  # noqa: ARG002
         """Change what only a checksum tells."""
         change = {"version": 7} if space is Space.CHECKPOINTS else {"rev": 11}
