@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from tests.project import ROOT
-from tests.servers.base import PrivateServer
+from tests.servers.base import PrivateServer, program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,12 @@ __all__ = ["ForgetfulDynalite", "ForgetfulMoto", "PrivateDynalite"]
 
 _NPM = ROOT / "build" / "npm" / "node_modules" / ".bin"
 """Where ``npm install --prefix build/npm dynalite`` puts it."""
+
+_SURVIVE = (
+    "data:text/javascript,"
+    "process.on('uncaughtException', error => { if (error.code !== 'ECONNRESET') throw error })"
+)
+"""For Dynalite ends when a client is killed that was sending a request."""
 
 
 class PrivateDynalite(PrivateServer):
@@ -58,7 +64,8 @@ class PrivateDynalite(PrivateServer):
         if dynalite is None:
             pytest.skip("no dynalite: npm install --prefix build/npm --no-save dynalite@4.0.0")
         return [
-            *(dynalite, "--host", "127.0.0.1"),
+            *(program("node"), "--import", _SURVIVE, os.path.realpath(dynalite)),
+            *("--host", "127.0.0.1"),
             *("--port", str(self.port), "--createTableMs", "0", "--deleteTableMs", "0"),
             *self.settings,
         ]
