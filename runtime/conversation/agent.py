@@ -37,7 +37,7 @@ class ConversationAgent(GuardedDialogue):
 
     def on_thaw(self) -> None:
         """Go on with what was interrupted. An override has to call this one."""
-        if self.loop.status == "running":
+        if self.loop.status == "running" and not self._stopping:
             self.ref.tell(ConversationAgent.proceed)
 
     def say(
@@ -70,7 +70,7 @@ class ConversationAgent(GuardedDialogue):
     async def proceed(self) -> Progress:
         """Do the next step, if there is one. Sent by the agent to itself; harmless at any time."""
         self._examine()
-        if self.loop.status == "running":
+        if self.loop.status == "running" and not self._stopping:
             call = next((call for call in self.loop.calls if call.state == "ready"), None)
             if call is not None:
                 await self._begin(call)
@@ -100,13 +100,18 @@ class ConversationAgent(GuardedDialogue):
         """Have the next step done in a turn of its own, or pause if there is none."""
         calls = self.loop.calls
         states = {call.state for call in calls}
-        if not states or "ready" in states:
+        if (not states or "ready" in states) and not self._stopping:
             self.ref.tell(ConversationAgent.proceed)
         for call in calls:
             if call.state == "running":
                 self.ref.tell(ConversationAgent.run_once, call.call_id, call.token)
         if states and states <= {"waiting", "unknown"}:
             self.loop.status = "paused"
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether the runtime stops: what has been started is ended, the rest is left for later."""
+        return self.runtime.manager.stopping
 
     def _plan(self) -> None:
         """Plan to be woken: when a run may have been cut off, or an interrupt expires."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from tests.conversation.kit import Gate, Script, Shop, Watch, call, calls, effects
-from torpor import ConversationBusyError, ModelFailedError, Runtime
+from tests.conversation.kit import PATIENCE, Gate, Script, Shop, Watch, call, calls, effects
+from torpor import ConversationBusyError, DeadLetter, ModelFailedError, Runtime
 from torpor.conversation import (
     Conversation,
     ConversationAgent,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torpor import AgentRef, Reply
-    from torpor.conversation import Progress
+    from torpor.conversation import Progress, Tool
     from torpor.storage import Storage
 
 
@@ -230,7 +232,7 @@ def test_a_run_is_taken_up_after_a_restart(
     monkeypatch.setattr(Shop, "model", gate)
     with Runtime(storage, drain_timeout=0) as runtime:
         runtime.get(Shop, "ada").ask(Shop.say, "hi")
-        assert gate.entered.wait(20)
+        assert gate.entered.wait(PATIENCE)
 
     monkeypatch.setattr(Shop, "model", model)
     with Runtime(storage) as runtime:
@@ -238,6 +240,42 @@ def test_a_run_is_taken_up_after_a_restart(
         assert len(runtime.get(Shop, "ada").ask(Shop.messages)) == 1
         watch.wait_for(ConversationAnswered)
         assert Conversation(runtime.get(Shop, "ada")).wait().answer == "You said: hi"
+
+
+def test_a_stop_does_not_wait_for_the_end_of_a_run(
+    storage: Storage, model: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that stops ends the step under way; the run goes on in the next one."""
+    gate = Gate()
+    stopping: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+
+    async def reply(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+        del messages, tools
+        model.seen.append([])
+        await gate.pass_through()
+        stopper = threading.Thread(target=runtime.stop)
+        stopper.start()
+        stopping.put(stopper)
+        while not runtime.manager.stopping:  # noqa: ASYNC110 - it has no event to wait for
+            await asyncio.sleep(0)
+        return calls(call("charge", order=len(model.seen)))
+
+    monkeypatch.setattr(Shop, "model", model)
+    with monkeypatch.context() as patch, Runtime(storage) as runtime:
+        patch.setattr(model, "reply", reply)
+        letters = Watch(runtime, DeadLetter)
+        runtime.get(Shop, "ada").ask(Shop.say, "hi")
+        assert gate.entered.wait(PATIENCE)
+        gate.open()
+        stopper = stopping.get(timeout=PATIENCE)
+        stopper.join(PATIENCE)
+        assert not stopper.is_alive()
+    assert len(model.seen) == 1
+    assert (effects, letters.events) == ([], [])
+
+    with Runtime(storage) as runtime:
+        assert Conversation(runtime.get(Shop, "ada")).wait().answer == "You said: charged"
+    assert effects == ["charge 1"]
 
 
 def test_nothing_depends_on_memory(storage: Storage, model: Script) -> None:
