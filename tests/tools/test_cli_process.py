@@ -12,6 +12,7 @@ import pytest
 
 from tests.tools.kit import grow
 from torpor.storage import open_storage
+from torpor.storage.testing.kit import put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +26,7 @@ def url(tmp_path: Path) -> str:
     """Return the URL of a storage whose listing is larger than a pipe."""
     url = f"sqlite:///{tmp_path}/store.db"
     with open_storage(url) as storage:
-        for number in range(AGENTS):
-            storage.put_checkpoint(f"cart/{number:06d}{'x' * 40}", number)
+        storage.commit([put(f"cart/{number:06d}{'x' * 40}") for number in range(AGENTS)])
         grow(storage, "user/1")
     return url
 
