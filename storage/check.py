@@ -50,7 +50,7 @@ def check(
 
     May be used while others write: what looks wrong is looked at again. Costs a reading of
     everything. ``on_batch`` is told now and then how many records were looked at. Backends that
-    cannot list what they cannot decode (neither SQL, SQLite nor files) hide a damaged record.
+    cannot list what they cannot decode (MongoDB) hide a damaged record.
     Raises ``StorageUnavailableError`` if the storage is not to be reached.
     """
     yield from storage.inspect()
