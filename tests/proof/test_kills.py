@@ -18,10 +18,12 @@ from torpor import thaw
 from torpor.storage import open_storage
 from torpor.storage.check import check
 
-full_size = pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+# Emulators of servers are slow, on a busy machine yet more so.
+some = pytest.param(5, marks=pytest.mark.timeout(240))
+full_size = pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
 
 
-@pytest.mark.parametrize("kills", [5, full_size])
+@pytest.mark.parametrize("kills", [some, full_size])
 @pytest.mark.parametrize("url", SHARED, indirect=True)
 def test_acknowledged_turns_survive_kills(url: str, kills: int) -> None:
     """After each SIGKILL every reply that came is kept once, in order (cases 8, 27, W-1)."""
@@ -39,7 +41,7 @@ def _live_and_die(url: str, senders: list[str], chance: random.Random) -> dict[N
     """Kill a process at a random moment of its work; return where its notes were, as it said."""
     told: dict[Note, int] = {}
     with child(work_until_killed, url, senders) as (process, receiver):
-        for _ in range(chance.randrange(1, 200)):
+        for _ in range(chance.randrange(1, 100)):
             assert receiver.poll(PATIENCE), "the process acknowledged nothing"
             note, place = receiver.recv()
             told[note] = place

@@ -15,10 +15,12 @@ from torpor import Runtime
 
 PROCESSES = 2
 
-full_size = pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])
+# Emulators of servers are slow, on a busy machine yet more so.
+some = pytest.param(100, marks=pytest.mark.timeout(240))
+full_size = pytest.param(5_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])
 
 
-@pytest.mark.parametrize("calls", [200, full_size])
+@pytest.mark.parametrize("calls", [some, full_size])
 @pytest.mark.parametrize("url", SHARED, indirect=True)
 def test_two_processes_count_right(url: str, calls: int) -> None:
     """They conflict, and no turn is lost or made twice for all that (rule 13, case 5)."""
