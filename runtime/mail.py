@@ -80,9 +80,13 @@ class Mail:
         if place.retry_at is not None and place.retry_at > manager.clock.time():
             self._tidy_later(address, place.cursor, place.retry_at)
             return []
-        thread = manager.storage.load_thread(
-            side_key(PLACE, address), after=place.cursor - 1, limit=_AT_ONCE
-        )
+        try:
+            thread = manager.storage.load_thread(
+                side_key(PLACE, address), after=place.cursor - 1, limit=_AT_ONCE
+            )
+        except StorageError as error:
+            logger.warning("%s: its mail will be read later: %s", address, error)
+            return []
         entries = thread.entries if thread is not None else ()
         if not entries:
             self._tidy_later(address, place.cursor, None)

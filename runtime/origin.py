@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Bookkeeping", "Delivered", "Fired", "Mailed", "Origin"]
 
+REMEMBERED_SENDERS = 1000
+REMEMBERED_SECONDS = 7 * 86400.0
+"""Marks of the newest senders are kept, and all marks for a week.
+
+So a message is applied once unless its sender was down for a week between its delivery and the
+commit that takes it out of the outbox, while a thousand other agents wrote to the receiver.
+"""
+
 _REMEMBERED_IDS = 1000
 
 
@@ -83,8 +91,14 @@ class Delivered(Origin):
         self.applied = not self.early and newest < message.seq
         if not self.applied:
             return False
-        now = actor.manager.clock.time()
-        state.edit().inbox[message.sender] = Mark(message.life, message.seq, now)
+        now, inbox = actor.manager.clock.time(), state.edit().inbox
+        inbox.pop(message.sender, None)  # the newest one stands last
+        inbox[message.sender] = Mark(message.life, message.seq, now)
+        while len(inbox) > REMEMBERED_SENDERS:
+            oldest = next(iter(inbox))
+            if inbox[oldest].at >= now - REMEMBERED_SECONDS:
+                break
+            del inbox[oldest]
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,9 @@ from torpor import (
     hibernate,
     thaw,
 )
+from torpor.origin import REMEMBERED_SENDERS
 from torpor.outbox import MAX_WAITING, put
+from torpor.storage import Change, Put
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
@@ -352,3 +355,19 @@ def test_events_name_both_ends(runtime: Runtime, watch: Watch) -> None:
     """A delivery tells receiver, sender and id."""
     [sent] = runtime.get(Sender, "a").ask(Sender.pass_on, "b", "1")
     assert delivered(watch, 1) == [MessageDelivered("receiver/b", "sender/a", sent)]
+
+
+def test_marks_are_bounded(memory: Storage, clock: ObservedClock) -> None:
+    """A receiver forgets senders that were not heard of for a week, when there are thousands."""
+    old, new = "old", clock.time() - 60.0
+    marks = {
+        f"sender/{n}": [old, 1, 1.0 if n < 50 else new] for n in range(REMEMBERED_SENDERS + 80)
+    }
+    document = json.dumps({"$torpor": {"v": 1, "inbox": marks}, "got": []}, separators=(",", ":"))
+    change = Change(key="receiver/b", put=Put(data=document, kind="receiver"))
+    memory.commit([change])
+    with Runtime(memory, clock=clock) as runtime:
+        runtime.get(Sender, "a").ask(Sender.pass_on, "b", "1")
+        eventually(lambda: runtime.get(Receiver, "b").ask(Receiver.received) == ["1"])
+        kept = section_of(memory, runtime.get(Receiver, "b"))["inbox"]
+    assert kept.keys() == {f"sender/{n}" for n in range(50, len(marks))} | {"sender/a"}

@@ -1,5 +1,7 @@
 """``send`` outside of any agent: durable before it returns, applied once, in order."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -122,6 +124,23 @@ def test_a_storage_that_is_away_is_told(memory: Storage) -> None:
         receiver = runtime.get(Receiver, "b")
         storage.fail_next("commit", after=True)
         receiver.send(Receiver.take, "1")  # sent again by itself: the same change, stored once
+        eventually(lambda: receiver.ask(Receiver.received) == ["1"])
+
+
+def test_mail_that_can_not_be_read_now_is_read_later(memory: Storage, clock: ObservedClock) -> None:
+    """A failing read disturbs nothing; the mail stays due."""
+    with (
+        FaultyStorage(memory) as storage,
+        Runtime(storage, clock=clock, agents=[Receiver]) as runtime,
+    ):
+        receiver = runtime.get(Receiver, "b")
+        assert receiver.ask(Receiver.received) == []
+        storage.fail_next("read_entries")
+        receiver.send(Receiver.take, "1")
+        eventually(lambda: storage.calls["read_entries"] == 1)
+        assert receiver.ask(Receiver.received) == []
+        eventually(lambda: not runtime.manager.waker._ticking)
+        clock.advance(2)
         eventually(lambda: receiver.ask(Receiver.received) == ["1"])
 
 
