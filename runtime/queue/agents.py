@@ -9,6 +9,8 @@ from torpor.ref import AgentRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import TypeIs
+
     from torpor.agent import Agent
     from torpor.queue.event import Event
 
@@ -31,9 +33,15 @@ def to_agent(
     """
 
     def deliver(event: Event) -> None:
-        receiver = agent if isinstance(agent, AgentRef) else agent(event)
+        receiver = agent if _is_reference(agent) else agent(event)
         if receiver is not None:
             message_id = f"{event.topic}@{event.cursor}"
             receiver.options(message_id=message_id).send(method, event)
 
     return deliver
+
+
+def _is_reference(
+    agent: AgentRef[A] | Callable[[Event], AgentRef[A] | None],
+) -> TypeIs[AgentRef[A]]:
+    return isinstance(agent, AgentRef)

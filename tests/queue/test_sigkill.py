@@ -103,12 +103,11 @@ def test_events_of_turns_survive_kills(
         with child(sell_until_killed, url) as (process, reports):
             for _ in range(chance.randrange(5, 60)):
                 assert reports.poll(PATIENCE), f"life {life}: nothing was answered"
-                key, sold = reports.recv()
-                told[key] = sold
+                key, answer = reports.recv()
+                told[key] = answer
             process.join(chance.uniform(0, 0.02))
             process.kill()
-            for key, sold in received(reports):
-                told[key] = sold
+            told |= received(reports)
     with (
         open_storage(url) as storage,
         EventQueue(storage) as queue,
@@ -158,9 +157,9 @@ def everything(queue: EventQueue) -> list[Event]:
     return events
 
 
-def received(connection: Connection) -> list[tuple[int, Any]]:
+def received(connection: Connection) -> list[tuple[Any, Any]]:
     """Return what a killed process had sent."""
-    messages: list[tuple[int, Any]] = []
+    messages: list[tuple[Any, Any]] = []
     with suppress(EOFError, OSError):  # it may be killed while it tells
         while True:
             messages.append(connection.recv())

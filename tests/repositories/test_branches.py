@@ -16,6 +16,7 @@ from torpor import (
     hibernate,
     thaw,
 )
+from torpor.queue import EventQueue, Start, publish
 from torpor.repositories import Branches, Repositories
 from torpor.storage.faulty import Fail, FaultyStorage
 from torpor.storage.memory import MemoryStorage
@@ -34,6 +35,11 @@ class Story(Agent, kind="story"):
         self.lines += 1
         self.thread.append("line", line)
         return self.lines
+
+    def announce(self, line: str) -> None:
+        """Add a line and publish that."""
+        self.write(line)
+        publish("news", line)
 
     def read(self) -> list[str]:
         """Return all lines that were not trimmed."""
@@ -250,6 +256,37 @@ def test_a_rewind_under_a_running_agent_is_kept(storage: Storage) -> None:
         Branches(storage).rewind("story/a", "one")
         assert story.ask(Story.write, "other") == 2
         assert story.ask(Story.read) == ["1", "other"]
+
+
+class Nowhere:
+    """A deliverer that never gets anywhere."""
+
+    def deliver(self, messages: object, done: object) -> None:
+        """Do nothing."""
+
+
+def test_the_runtimes_own_books_are_not_branched(storage: Storage) -> None:
+    """What waits in an outbox is sent by the original alone, rewound or not, and not lost."""
+    branches = Branches(storage)
+    with Runtime(storage) as runtime:
+        runtime.manager.courier.register("topic", Nowhere())
+        story = runtime.get(Story, "a")
+        story.ask(Story.write, "1")
+        branches.snapshot(story, "one")
+        story.ask(Story.announce, "2")
+    branches.fork("story/a", "b")
+    branches.snapshot("story/a", "two")
+    branches.rewind("story/a", "one")
+    assert [due.key for due in storage.list_due(1e12)] == ["story/a"]
+    with EventQueue(storage) as queue, Runtime(storage, agents=[Story]) as runtime:
+        news = queue.subscribe("news", after=Start.EARLIEST)
+        for key in "ab":
+            runtime.get(Story, key).ask(Story.announce, "again")
+        sources = [event.source for event in (news.get(30), news.get(30), news.get(30)) if event]
+        assert sorted(map(str, sources)) == ["story/a", "story/a", "story/b"]
+        assert news.get(0) is None
+        assert runtime.get(Story, "a").ask(Story.read) == ["1", "again"]
+        assert runtime.get(Story, "b").ask(Story.read) == ["1", "2", "again"]
 
 
 def test_an_image_holds_a_saved_point(repositories: Repositories, storage: Storage) -> None:

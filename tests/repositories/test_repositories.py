@@ -216,6 +216,29 @@ def test_a_crash_at_any_step_hides_no_record(step: int) -> None:
     assert len(images.find_by_name("old")) == 1
 
 
+def test_an_entry_that_is_wanted_again_stays() -> None:
+    """Renamed back while the old name's entry is to be removed: it is found by it (W-30)."""
+    inner = MemoryStorage()
+    image = Repositories(inner).images.create("c", name="old")
+
+    class Interleaved(FaultyStorage):
+        renamed = False
+
+        def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+            outcomes = super().commit(changes)
+            if changes[0].key == f"image:{image.image_id}" and not self.renamed:
+                self.renamed = True
+                back = partial(Image.model_copy, update={"name": "old"})
+                Repositories(inner).images.update(image.image_id, back)
+            return outcomes
+
+    forth = partial(Image.model_copy, update={"name": "new"})
+    Repositories(Interleaved(inner)).images.update(image.image_id, forth)
+    images = Repositories(inner).images
+    assert [found.image_id for found in images.find_by_name("old")] == [image.image_id]
+    assert images.find_by_name("new") == []
+
+
 def test_renames_at_once_hide_no_record(storage: Storage) -> None:
     """Threads rename one image back and forth: in the end it is found by its name (W-30)."""
     image = Repositories(storage).images.create("c", name="0")
