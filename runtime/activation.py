@@ -21,8 +21,10 @@ from pykka.messages import (
 from torpor.calls import Call, Control, Reply
 from torpor.chores import chores
 from torpor.events import DeadLetter, Hibernated, HibernationReason
+from torpor.origin import Bookkeeping
 from torpor.proxy import AgentProxy
 from torpor.storage.errors import (
+    AgentPausedError,
     CallTimeoutError,
     ConflictError,
     MailboxFullError,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pykka._envelope import Envelope
 
     from torpor.commands import Command
+    from torpor.pauses import Pause
 
 __all__ = ["Activation"]
 
@@ -295,10 +298,18 @@ class Activation(ThawingActor):
             error.__cause__ = self.stalled
         elif self.manager.refusing is not None:
             error = RuntimeStoppedError(self.manager.refusing)
+        elif (pause := self.pause) is not None and not isinstance(call.origin, Bookkeeping):
+            error = AgentPausedError(self.address, str(pause), pause.until)
         else:
             return False
         self.refuse(call, error)
         return True
+
+    @property
+    def pause(self) -> Pause | None:
+        """Why nothing runs now but the runtime's own turns, None if all may."""
+        pause = self.system.finished.pause if self.system is not None else None
+        return pause if pause is not None and pause.holds(self.manager.clock.time()) else None
 
     def resume_after_async(self) -> None:
         """Go on after an async turn, on the loop's thread: by a worker if there is work."""

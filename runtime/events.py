@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentEvent",
+    "AgentPaused",
+    "AgentRestarted",
+    "AgentResumed",
     "ConflictDetected",
     "DeadLetter",
     "Events",
@@ -170,6 +173,35 @@ class ScheduleFailed(AgentEvent):
     error: BaseException
     attempt: int
     retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRestarted(AgentEvent):
+    """A failing turn had the agent dropped; it is thawed again in ``delay`` seconds, if wanted.
+
+    ``failures`` counts those that followed one another.
+    """
+
+    error: BaseException
+    failures: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPaused(AgentEvent):
+    """The agent failed too often, or once if its class says so: it refuses calls.
+
+    ``until``: seconds since the epoch; None: until ``ref.resume()``.
+    """
+
+    error: BaseException
+    failures: int
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResumed(AgentEvent):
+    """Somebody ended the pause of the agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from torpor.storage.errors import (
     UnknownKindError,
 )
 from torpor.storage.retry import MAX_RETRY_SECONDS
+from torpor.supervision import Supervisor
 from torpor.timer import Timer
 from torpor.waits import WaitGraph
 from torpor.waker import Waker
@@ -126,6 +127,7 @@ class InstanceManager:
         self.conflicts, self.save_failures, self.dead_letters = Counter(), Counter(), Counter()
         self.waker = Waker(self, wake_interval)
         self.courier = Courier(self)
+        self.supervisor = Supervisor(clock)
         self.mail = Mail(self)
         self._unknown: set[str] = set()
         self._defaults = defaults

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torpor.storage import codec
 from torpor.storage.errors import (
+    AgentPausedError,
     CallTimeoutError,
     ConfigurationError,
     ConflictError,
@@ -74,6 +75,7 @@ _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 300.0
 
 TRANSIENT = (
+    AgentPausedError,
     CallTimeoutError,
     ConflictError,
     MailboxFullError,

@@ -31,6 +31,7 @@ from torpor.events import DeadLetter, HibernationReason
 from torpor.proxy import AgentProxy
 from torpor.scheduling import stored_schedules
 from torpor.storage.errors import BlockingCallError, ConfigurationError
+from torpor.supervision import lift
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from torpor.agent import Agent
     from torpor.commands import Command
     from torpor.manager import InstanceManager, Registration
+    from torpor.pauses import Pause
     from torpor.schedules import Schedule
     from torpor.system import DeadMessage
     from torpor.transaction import TransactionalActor
@@ -64,9 +66,10 @@ _nesting = threading.local()
 class AgentStatus:
     """What the runtime knows of one agent without waking it or reading the storage.
 
-    ``state``: ``"asleep"`` (or not yet born), ``"thawing"``, ``"live"``, ``"hibernating"`` or
-    ``"failed"`` (its last thaw failed by ``error``). ``rev`` is the durable revision, None
-    unless live.
+    ``state``: ``"asleep"`` (or not yet born), ``"thawing"``, ``"live"``, ``"hibernating"``,
+    ``"failed"`` (its last thaw failed by ``error``) or ``"paused"`` (live, and refusing calls).
+    ``rev`` is the durable revision, None unless live. ``failures``: turns that failed one after
+    another, as far as the class's ``supervision`` counts them.
     """
 
     agent: str
@@ -77,6 +80,8 @@ class AgentStatus:
     attached: int = 0
     rev: int | None = None
     error: BaseException | None = None
+    failures: int = 0
+    pause: Pause | None = None
 
 
 class AgentRef(Generic[A]):
@@ -313,6 +318,10 @@ class AgentRef(Generic[A]):
         """Cancel a schedule of the agent; False if there is none of this id."""
         return bool(self._keep_books(partial(drop_schedule, schedule_id=id)))
 
+    def resume(self) -> bool:
+        """End the pause of an agent that failed too often; False if it is not paused."""
+        return bool(self._keep_books(lift))
+
     def _keep_books(self, work: Callable[[TransactionalActor], Any]) -> Any:
         if on_event_loop():
             detail = "this thread runs an event loop; use await asyncio.to_thread(…)"
@@ -486,17 +495,23 @@ class AgentRef(Generic[A]):
         manager = self._manager
         attached = manager.attached.get(self.address, 0)
         activation = manager.table.get(self.address)
+        failures = manager.supervisor.failures(self.address)
         if activation is None:
             error = manager.failure(self.address)
             state = "asleep" if error is None else "failed"
-            return AgentStatus(agent=self.address, state=state, attached=attached, error=error)
+            return AgentStatus(
+                agent=self.address, state=state, attached=attached, error=error, failures=failures
+            )
+        pause = activation.pause
         return AgentStatus(
             agent=self.address,
-            state=activation.lifecycle.value,
+            state=activation.lifecycle.value if pause is None else "paused",
             running=activation.turn is not None,
             waiting=activation.waiting,
             unsaved=not activation.settled,
             attached=attached,
             rev=activation.rev,
             error=activation.stalled,
+            failures=failures,
+            pause=pause,
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from torpor.agent import Agent
-    from torpor.options import Durability
+    from torpor.options import Durability, Strategy
     from torpor.outbox import Deliverer
     from torpor.system import DeadMessage
 
@@ -74,6 +74,10 @@ class Runtime:
         mailbox: most messages that may wait for one agent.
         validate_on_save: decode each changed state before it is saved.
         track_commands: journal the start and end of each command.
+        supervision: what a failing turn does to its agent: "resume", "restart" or "stop";
+            see ``torpor.options.AgentOptions``, also for the next two.
+        max_restarts: failures in a row that end in a restart; one more in a pause.
+        restart_window: how long after a failure the next one counts, and a pause lasts.
         timeout: default of a call's timeout; None = none.
         max_live: beyond it the least recently used idle agents hibernate. Soft: running,
             unsaved and attached agents stay.
@@ -98,6 +102,9 @@ class Runtime:
         mailbox: int = 10_000,
         validate_on_save: bool = True,
         track_commands: bool = False,
+        supervision: Strategy = "resume",
+        max_restarts: int = 5,
+        restart_window: float = 60.0,
         timeout: float | None = 30.0,
         max_live: int = 10_000,
         max_thaws: int = 64,
@@ -114,6 +121,9 @@ class Runtime:
             mailbox=mailbox,
             validate_on_save=validate_on_save,
             track_commands=track_commands,
+            supervision=supervision,
+            max_restarts=max_restarts,
+            restart_window=restart_window,
         )
         limits = {"max_live": max_live, "max_thaws": max_thaws, "max_workers": max_workers}
         for name, value in limits.items():

@@ -1,4 +1,4 @@
-"""What the runtime itself keeps in an agent's record: schedules, outbox, inbox marks.
+"""What the runtime itself keeps in an agent's record: schedules, outbox, inbox marks, a pause.
 
 It is saved in the same document as the fields, so it commits with the turn: a non-empty section
 is spliced in front, ``{"$torpor":{…},<fields>}``, where a prefix test finds it. Agents without
@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import threading
 from copy import copy
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from torpor.outbox import LEASE, MAX_WAITING, OutboxMessage, lanes
+from torpor.pauses import Pause
 from torpor.schedules import Schedule
 from torpor.storage import codec
 from torpor.storage.errors import CorruptRecordError, MailboxFullError, SchemaVersionError
@@ -104,6 +105,7 @@ class Contents:
     dead: dict[str, DeadMessage] = field(default_factory=dict[str, DeadMessage])
     mail: MailPlace = MailPlace()
     schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
+    pause: Pause | None = None
 
     def copy(self) -> Contents:
         """Return a copy whose collections can be changed."""
@@ -137,6 +139,8 @@ class Contents:
             document["schedules"] = [_plain(schedule) for schedule in self.schedules.values()]
         if self.mail != MailPlace():
             document["mail"] = _plain(self.mail)
+        if self.pause is not None:
+            document["pause"] = asdict(self.pause)
         if self.dead:
             document["dead"] = [_plain(letter) for letter in self.dead.values()]
         return codec.dumps(document, "the runtime's section")
@@ -153,6 +157,7 @@ class Contents:
             messages = [OutboxMessage(**message) for message in document.get("outbox", ())]
             letters = [DeadMessage(**letter) for letter in document.get("dead", ())]
             mail = document.get("mail", {})
+            pause = document.get("pause")
             schedules = [Schedule(**schedule) for schedule in document.get("schedules", ())]
             return cls(
                 life=document.get("life", ""),
@@ -161,6 +166,7 @@ class Contents:
                 inbox={who: Mark(*mark) for who, mark in document.get("inbox", {}).items()},
                 dead={letter.id: letter for letter in letters},
                 schedules={schedule.id: schedule for schedule in schedules},
+                pause=None if pause is None else Pause(**pause),
                 mail=MailPlace(**mail | {"ids": tuple(mail.get("ids", ()))}),
             )
         except (TypeError, ValueError, AttributeError) as error:

@@ -77,6 +77,10 @@ class ThawingActor(TransactionalActor):
 
     def load(self, *, inline: bool) -> bool:
         """Bring the agent into memory; False if that has to be waited for, or failed."""
+        delay = self.manager.supervisor.delay(self.address)
+        if delay > 0:
+            self.run_later(delay)
+            return False
         if self.registration.options.durability == "none":
             self.arrived = (None, None)
         with self.lock:

@@ -133,6 +133,8 @@ class TransactionalActor(DurableActor):
             encoded = self._roll_back(turn, error, tracked=tracked)
             if turn.call.origin is not None and self.agent is not None:
                 turn.call.origin.failed(self, error)
+            if self.registration.options.supervision != "resume" and _is_a_failure(error):
+                self.manager.supervisor.failed(self, error)
         turn.result, turn.error = result, error
         self.turn = None
         self.manager.turns.add()
@@ -222,3 +224,8 @@ class TransactionalActor(DurableActor):
             self.journal.begin_turn()
         assert self.agent is not None
         self.agent.on_hibernate()
+
+
+def _is_a_failure(error: BaseException) -> bool:
+    """Whether the handler is to blame, and not who cancelled or interrupted it."""
+    return isinstance(error, Exception) and not isinstance(error, TurnCancelledError)

@@ -31,6 +31,7 @@ TorporError
 │   ├── CallTimeoutError              no reply in time (also a TimeoutError and pykka.Timeout)
 │   ├── CallCycleError                agents that would wait for each other for ever
 │   ├── BlockingCallError             a blocking call on an event loop's thread
+│   ├── AgentPausedError              it failed too often, and refuses calls for a while
 │   ├── MailboxFullError              too many messages wait for this agent
 │   ├── UnknownKindError              no class of the stored kind is known to this runtime
 │   ├── WorkersExhaustedError         too many handlers block at once
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentDefinitionError",
     "AgentError",
+    "AgentPausedError",
     "AlreadyDecidedError",
     "ApprovalNotDurableError",
     "BlockingCallError",
@@ -343,6 +345,19 @@ class BlockingCallError(AgentError):
     """
 
     outcome: CallOutcome = "not_run"
+
+
+class AgentPausedError(AgentError):
+    """The agent failed too often (``supervision``) and runs nothing. ``until``: None = for good.
+
+    Find out why (the message names the last error), then wait, or call ``ref.resume()``.
+    """
+
+    outcome: CallOutcome = "not_run"
+
+    def __init__(self, agent: str, detail: str, until: float | None) -> None:
+        super().__init__(agent, detail)
+        self.until = until
 
 
 class MailboxFullError(AgentError):
