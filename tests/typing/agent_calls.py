@@ -48,6 +48,8 @@ def results_are_inferred(counter: AgentRef[Counter]) -> None:
     assert_type(counter.options(timeout=5).ask(Counter.add), int)
     counter.tell(Counter.add, 2)
     counter.tell(Counter.describe, "<")
+    assert_type(counter.send(Counter.add, 2), str)
+    assert_type(counter.send(Counter.describe, "<", width=9), str)
 
 
 async def replies_can_be_awaited(counter: AgentRef[Counter]) -> None:
@@ -73,6 +75,7 @@ def wrong_arguments_are_rejected(counter: AgentRef[Counter]) -> None:
     counter.ask(Counter.add, "1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     counter.ask(Counter.add, m=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     counter.tell(Counter.add, 1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    counter.send(Counter.add, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     counter.submit(Counter.describe)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
