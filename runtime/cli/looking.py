@@ -17,6 +17,7 @@ from torpor.cli.output import as_entry, as_head, as_record, line, moment, plain,
 from torpor.cli.places import named, open_existing, url_and_rest
 from torpor.storage import Space
 from torpor.storage.errors import ConfigurationError
+from torpor.system import Contents, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +76,13 @@ def show_command(
     with open_existing(url) as storage:
         found = _found(storage, agent)
     thread = found.thread
+    section, fields = split(found.data)
     if as_json:
         document = {name: getattr(found, name) for name in ("key", "kind", "version", "rev")}
         times = {"updated_at": found.updated_at, "wake_at": found.wake_at}
-        print_json({**document, **times, "thread": as_head(thread), "data": found.value})
+        kept = None if section is None else json.loads(section)
+        stored = {"thread": as_head(thread), "data": json.loads(fields), "runtime": kept}
+        print_json({**document, **times, **stored})
         return
     line(f"address  {plain(found.key)}")
     line(f"kind     {plain(found.kind)}, version {found.version}")
@@ -87,7 +91,25 @@ def show_command(
         line(f"wakes    {moment(found.wake_at)}")
     if thread is not None:
         line(f"thread   {plain(thread.id)}, {thread.rev - thread.start} of {thread.rev} entries")
-    line(json.dumps(found.value, ensure_ascii=False, indent=2))
+    if section is not None:
+        _print_section(Contents.decode(section, found.key))
+    line(json.dumps(json.loads(fields), ensure_ascii=False, indent=2))
+
+
+def _print_section(contents: Contents) -> None:
+    """Print what the runtime keeps of an agent, as far as there is some."""
+    pause = contents.pause
+    if pause is not None:
+        end = "until it is resumed" if pause.until is None else f"until {moment(pause.until)}"
+        line(f"paused   {end}: {plain(str(pause))}")
+    counts = {
+        "schedules": len(contents.schedules),
+        "messages to deliver": len(contents.outbox),
+        "dead letters": len(contents.dead),
+    }
+    told = [f"{count} {name}" for name, count in counts.items() if count]
+    if told:
+        line(f"runtime  {', '.join(told)}")
 
 
 def thread_command(

@@ -153,7 +153,35 @@ class TestLooking:
             "wake_at": None,
             "thread": None,
             "data": {"a": [1, 2.5, None]},
+            "runtime": None,
         }
+
+    def test_show_tells_what_the_runtime_keeps(self, tmp_path: Path) -> None:
+        """A pause, schedules and dead letters stand apart from the state."""
+
+        class Broken(Agent, supervision="stop"):
+            count: int = 0
+
+            def fail(self) -> None:
+                raise LookupError(self.count)
+
+            def plan(self) -> None:
+                self.schedule(Broken.plan, after=1e6, id="later")
+
+        url = f"sqlite:///{tmp_path}/broken.db"
+        with Runtime(url) as runtime:
+            broken = runtime.get(Broken, "a")
+            broken.ask(Broken.plan)
+            with pytest.raises(LookupError):
+                broken.ask(Broken.fail)
+
+        shown = torpor("show", url, "broken/a").stdout
+        [found] = documents(torpor("show", url, "broken/a", "--json"))
+
+        assert "paused   until it is resumed: paused after 1 failures" in shown
+        assert "runtime  1 schedules\n" in shown
+        assert found["data"] == {"count": 0}
+        assert found["runtime"]["pause"]["error"] == "LookupError: 0"
 
     @pytest.mark.parametrize("command", ["show", "thread", "rm"])
     def test_no_such_agent(self, url: str, command: str) -> None:
