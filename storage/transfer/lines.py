@@ -247,9 +247,8 @@ def _decode_record(document: dict[str, Any], digest: int) -> Line:
         space = Space.CHECKPOINTS
         found = _Checkpoint(**document)
     fields: dict[str, Any] = {**vars(found)}
-    head = fields.pop("thread")
-    del fields["space"]
-    thread = None if head is None else ThreadHead(**vars(head))
+    del fields["space"], fields["thread"]
+    thread = None if found.thread is None else ThreadHead(**vars(found.thread))
     return Line(Record(**fields, change_id="", thread=thread), _record_adds(space, digest))
 
 

@@ -1,5 +1,8 @@
 """Redis and Valkey: servers of the tests' own, since one that others use could not be emptied."""
 
+# pyright: reportUnknownMemberType=false
+# redis-py leaves keyword arguments without a type
+
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,8 @@
 """Redis, and Valkey."""
 
+# pyright: reportUnknownMemberType=false
+# redis-py leaves keyword arguments without a type
+
 from __future__ import annotations
 
 import shutil

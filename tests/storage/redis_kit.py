@@ -1,5 +1,8 @@
 """What tests do to Redis behind a storage's back."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateUsage=false
+# redis-py leaves keyword arguments without a type; what is looked at here is not public
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -56,6 +56,13 @@ class TestWithoutFaults(StorageContract):
         """Return a storage that behaves."""
         return faulty
 
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count the operations that reach the wrapped storage."""
+        assert isinstance(storage, FaultyStorage)
+        before = storage.calls.total()
+        work()
+        return storage.calls.total() - before
+
 
 def put(key: str, value: int = 1, expected_rev: int | None = None) -> Change:
     """Return the change that puts a number."""

@@ -1,5 +1,8 @@
 """What a Redis server keeps is told, and too little is warned of."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateUsage=false
+# redis-py leaves keyword arguments without a type; what is looked at here is not public
+
 from __future__ import annotations
 
 from contextlib import closing

@@ -1,5 +1,8 @@
 """What goes wrong with Redis is one typed error, within the timeout, and loses nothing."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateUsage=false
+# redis-py leaves keyword arguments without a type; what is looked at here is not public
+
 from __future__ import annotations
 
 import socket

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,14 +26,25 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """A clock that moves only when somebody waits."""
+    """A clock that moves only when the thread that made it waits; others have the real one."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.waits: list[float] = []
+        self._owner = threading.get_ident()
+        self._real = time.monotonic, time.sleep
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        real, _ = self._real
+        return self.now if threading.get_ident() == self._owner else real()
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        _, real = self._real
+        if threading.get_ident() != self._owner:
+            real(seconds)
+            return
         self.waits.append(seconds)
         self.now += seconds
 
@@ -40,7 +53,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock by which the retryer goes."""
     clock = Clock()
-    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("time.monotonic", clock.monotonic)
     monkeypatch.setattr("time.sleep", clock.sleep)
     return clock
 
