@@ -8,6 +8,7 @@ import pytest
 
 from tests.conversation.kit import Script, Shop, effects
 from tests.places.fixtures import all_places, empty_place
+from tests.places.registry import FEATURE_PLACES
 from torpor import Runtime
 from torpor.conversation import Conversation
 from torpor.storage import open_storage
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["all_places", "empty_place", "storage"]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=FEATURE_PLACES)
 def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> Iterator[Storage]:
     """Return an empty storage of each kind in turn."""
     with open_storage(empty_place(request.param)) as storage:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lifecycle.kit import running
 from tests.places.fixtures import all_places, empty_place
+from tests.places.registry import FEATURE_PLACES
 from tests.runtime.kit import ObservedClock, Watch
 from torpor.storage import open_storage
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["all_places", "empty_place"]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=FEATURE_PLACES)
 def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> Iterator[Storage]:
     """Return a storage of each kind in turn."""
     with open_storage(empty_place(request.param)) as storage:

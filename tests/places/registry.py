@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.places.dynamodb import DYNALITE
 from tests.places.local import FilePlace, MemoryPlace
 from tests.places.mongodb import MONGODB
@@ -13,7 +15,7 @@ from tests.places.sql import MARIADB, POSTGRESQL
 if TYPE_CHECKING:
     from tests.places.base import Place
 
-__all__ = ["PLACES", "SHARED"]
+__all__ = ["FEATURE_PLACES", "PLACES", "SHARED"]
 
 PLACES: dict[str, Place] = {
     "memory": MemoryPlace(),
@@ -30,3 +32,15 @@ PLACES: dict[str, Place] = {
 
 SHARED = [name for name, place in PLACES.items() if place.shared]
 """Those that outlive the process that writes, and that others reach."""
+
+FEATURE_PLACES = [
+    "memory",
+    "sqlite",
+    "postgresql",
+    *(
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(300)])
+        for name in PLACES
+        if name not in {"memory", "sqlite", "postgresql"}
+    ),
+]
+"""For what is built on storages: three kinds always, the others by ``make test-full``."""

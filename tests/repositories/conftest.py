@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.places.fixtures import all_places, empty_place
+from tests.places.registry import FEATURE_PLACES
 from torpor.repositories import Repositories
 from torpor.storage import open_storage
 from torpor.testing import ManualClock
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["all_places", "empty_place"]
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=FEATURE_PLACES)
 def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> Iterator[Storage]:
     """Return an empty storage of each kind in turn."""
     with open_storage(empty_place(request.param)) as storage:

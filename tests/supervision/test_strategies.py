@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.runtime.kit import PATIENCE
+from tests.processes import PATIENCE
 from torpor import (
     Agent,
     AgentEvent,
@@ -21,13 +21,11 @@ from torpor import (
     Runtime,
     Thawed,
 )
-from torpor.testing import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torpor.ref import AgentRef
     from torpor.storage import Storage
+    from torpor.testing import ManualClock
 
 
 class Fragile(Agent, kind="fragile"):
@@ -61,19 +59,6 @@ class Restarted(Fragile, kind="restarted", supervision="restart", max_restarts=2
 
 class Stopped(Fragile, kind="stopped", supervision="stop"):
     """Is not, until somebody says so."""
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """Return a clock that stands still."""
-    return ManualClock()
-
-
-@pytest.fixture
-def runtime(any_storage: Storage, clock: ManualClock) -> Iterator[Runtime]:
-    """Return a runtime on that clock."""
-    with Runtime(any_storage, clock=clock) as runtime:
-        yield runtime
 
 
 def fail(agent: AgentRef[F]) -> None:
@@ -180,14 +165,14 @@ def test_failures_far_apart_are_no_crash_loop(runtime: Runtime, clock: ManualClo
     assert agent.status().failures == 1
 
 
-def test_a_pause_outlives_the_process(any_storage: Storage, clock: ManualClock) -> None:
+def test_a_pause_outlives_the_process(storage: Storage, clock: ManualClock) -> None:
     """It stands in the agent's record: a new runtime refuses too, until it is resumed."""
-    with Runtime(any_storage, clock=clock) as runtime:
+    with Runtime(storage, clock=clock) as runtime:
         agent = runtime.get(Stopped, "a")
         agent.ask(Stopped.add)
         fail(agent)
 
-    with Runtime(any_storage, clock=clock) as runtime:
+    with Runtime(storage, clock=clock) as runtime:
         told: list[AgentResumed] = []
         runtime.listen(told.append, AgentResumed)
         agent = runtime.get(Stopped, "a")

@@ -1,0 +1,1 @@
+"""What failing turns do to their agents."""

@@ -1,0 +1,40 @@
+"""A runtime on each of the storages, whose time stands still."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.places.fixtures import all_places, empty_place
+from tests.places.registry import FEATURE_PLACES
+from torpor import Runtime
+from torpor.storage import open_storage
+from torpor.testing import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torpor.storage import Storage
+
+__all__ = ["all_places", "empty_place"]
+
+
+@pytest.fixture(params=FEATURE_PLACES)
+def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -> Iterator[Storage]:
+    """Return an empty storage of each kind in turn."""
+    with open_storage(empty_place(request.param)) as storage:
+        yield storage
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock that stands still."""
+    return ManualClock()
+
+
+@pytest.fixture
+def runtime(storage: Storage, clock: ManualClock) -> Iterator[Runtime]:
+    """Return a runtime on that clock."""
+    with Runtime(storage, clock=clock) as runtime:
+        yield runtime
