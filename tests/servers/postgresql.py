@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from tests.servers.base import PrivateServer, program
 
-__all__ = ["PrivatePostgreSQL"]
+__all__ = ["PrivatePostgreSQL", "program_of"]
 
 
-def _program(name: str) -> str:
+def program_of(name: str) -> str:
+    """Return the path of one of the programs of PostgreSQL, else skip the test."""
     return program(name, folders=Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -30,10 +31,10 @@ class PrivatePostgreSQL(PrivateServer):
     def create(self) -> None:
         """Make the cluster."""
         self.run(
-            *(_program("initdb"), "-D", "data", "-U", "postgres", "-A", "trust"),
+            *(program_of("initdb"), "-D", "data", "-U", "postgres", "-A", "trust"),
             *("-E", "UTF8", "--no-locale", "--no-sync"),
         )
 
     def command(self) -> list[str]:
         """Run it in the foreground."""
-        return [_program("postgres"), "-D", "data", "-p", str(self.port), "-k", str(self.folder)]
+        return [program_of("postgres"), "-D", "data", "-p", str(self.port), "-k", str(self.folder)]
