@@ -64,6 +64,7 @@ _COMMIT_BATCH = 512
 _FIRST_THAW_BACKOFF = 0.05
 _LONGEST_THAW_BACKOFF = 5.0
 _LANE_WATCH_SECONDS = 1.0
+_LAST_JOBS = 1.0
 
 
 class Registration:
@@ -350,7 +351,7 @@ class InstanceManager:
         """End the threads. What is unsaved by now stays unsaved."""
         self.timer.close()
         self.loops.close()
-        self.pool.close()
+        self.pool.close(wait=_LAST_JOBS)  # what they still do needs the storage open
 
     # -- what happened ------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class WorkerPool:
         self.slots = min(max_workers, slots or min(32, (os.cpu_count() or 1) + 4))
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._threads = 0
         self._idle = 0
         self._blocked = 0
@@ -109,12 +110,17 @@ class WorkerPool:
             with self._lock:
                 self._blocked -= 1
 
-    def close(self) -> None:
-        """Let the workers end once their jobs are done. Later jobs may never run."""
+    def close(self, *, wait: float = 0.0) -> None:
+        """Let the workers end once their jobs are done. Later jobs may never run.
+
+        Waits up to ``wait`` seconds for that, but not for workers that are blocked or lost.
+        """
+        mine = self.on_worker()
         with self._lock:
             self._closed = True
             for _ in range(self._threads):
                 self._jobs.put(None)
+            self._ended.wait_for(lambda: self._threads - self._blocked <= mine, wait)
 
     def _grow(self) -> None:
         with self._lock:
@@ -142,6 +148,7 @@ class WorkerPool:
                 logger.exception("a worker's job failed")
         with self._lock:
             self._threads -= 1
+            self._ended.notify_all()
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._lock:

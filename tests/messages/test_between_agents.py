@@ -161,7 +161,7 @@ def test_another_process_takes_over_what_a_dead_one_has_not_sent(
 
 def test_what_is_sent_again_is_applied_once(storage: Storage, clock: ObservedClock) -> None:
     """A crash between the receiver's commit and the sender's next one doubles nothing."""
-    with Runtime(storage, clock=clock) as first:
+    with Runtime(storage, clock=clock, agents=[Receiver]) as first:
         die_before(first.manager.courier, "_done")
         first.get(Sender, "a").ask(Sender.pass_on, "b", "1", "2")
         eventually(lambda: first.get(Receiver, "b").ask(Receiver.received) == ["1", "2"])

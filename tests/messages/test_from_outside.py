@@ -23,6 +23,8 @@ from torpor.outbox import MAX_FAILURES
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.runtime.kit import ObservedClock
     from torpor.storage import Storage
 
@@ -184,3 +186,16 @@ def test_dead_letters(memory: Storage, clock: ObservedClock) -> None:
         assert receiver.purge_dead_letters("unknown") == 0
         assert receiver.purge_dead_letters(sent) == 1
         assert list(runtime.dead_letters()) == []
+
+
+def test_a_runtime_stops_after_its_last_jobs(
+    empty_place: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Mail is trimmed behind the last turn: the storage is closed only when that is done."""
+    url = empty_place("sqlite")
+    for number in range(20):
+        with Runtime(url, agents=[Receiver]) as runtime:
+            runtime.get(Receiver, "a").send(Receiver.take, f"{number}")
+            runtime.get(Receiver, "a").ask(Receiver.received)
+
+    assert "closed" not in caplog.text
