@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import event, exc
+from sqlalchemy.pool import QueuePool
 
 from torpor.storage.retry import backoff
 from torpor.storage.sql.drivers import within
@@ -110,7 +111,18 @@ class Database:
         """Close the connections, if the engine is ours; those in use when they are free."""
         if self._owned:
             self._closed = True
+            self._await_returns()
             self.engine.dispose()
+
+    def _await_returns(self) -> None:
+        """Let connections get back that were on their way: disposed of before, they would leak.
+
+        Those that stay out are closed when they come.
+        """
+        pool = self.engine.pool
+        deadline = time.monotonic() + _ON_THE_WAY
+        while isinstance(pool, QueuePool) and pool.checkedout() and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _returned(self, _connection: object, record: ConnectionPoolEntry) -> None:
         if self._closed:  # the pool that it returns to was emptied before
@@ -126,6 +138,7 @@ def _driver_error(error: exc.SQLAlchemyError) -> BaseException:
     return original or error
 
 
+_ON_THE_WAY = 0.25
 _ours: weakref.WeakSet[Database] = weakref.WeakSet()
 
 

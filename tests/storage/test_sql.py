@@ -205,7 +205,6 @@ def test_document_larger_than_a_packet(mariadb: Storage) -> None:
 @pytest.mark.parametrize("url", ["postgresql", "mariadb", "sqlalchemy-sqlite"], indirect=True)
 def test_times_are_exact(url: str) -> None:
     """Every finite moment comes back to the last bit, in records and in listings (rule 12)."""
-    storage = open_storage(url)
     finite = st.floats(allow_nan=False, allow_infinity=False)
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -223,7 +222,8 @@ def test_times_are_exact(url: str) -> None:
         assert _due(storage, last)[: len(moments)] == sorted(moments)
         storage.commit([Change(key=change.key, delete=True) for change in changes])
 
-    check()
+    with open_storage(url) as storage:
+        check()
 
 
 def _due(storage: Storage, before: float) -> list[float]:
