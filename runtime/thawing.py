@@ -152,9 +152,6 @@ class ThawingActor(TransactionalActor):
         """Try the load again after a while, for those calls that can wait so long."""
         now = self.manager.clock.monotonic()
         assert self.load_since is not None
-        if now >= self.load_since + MAX_RETRY_SECONDS:
-            self._thaw_failed(error)
-            return False
         self.load_attempts += 1
         patient: list[Call] = []
         for call in self.take_all():
@@ -171,6 +168,9 @@ class ThawingActor(TransactionalActor):
         if not patient and self.agent is not None:
             self.refreshing = False
             return True
+        if now >= self.load_since + MAX_RETRY_SECONDS:
+            self._thaw_failed(error)
+            return False
         self.run_later(backoff(self.load_attempts))
         return False
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.behaviours.kit import Counter, Watch, pass_time
+from tests.runtime.kit import eventually
 from torpor import (
     CallTimeoutError,
     CorruptRecordError,
@@ -195,10 +196,11 @@ def test_a_call_that_gave_up_leaves_no_failure(
     ref = runtime.get(Counter, "a")
 
     def settled(reply: Reply[int]) -> Reply[int]:
-        for _ in range(1000):
-            if reply.done:
-                break
-            pass_time(runtime, clock, 1)
+        def come() -> bool:
+            pass_time(runtime, clock, 0.25)  # never so far that the thaw gives up for good
+            return reply.done
+
+        eventually(come)
         return reply
 
     with storage.disconnected():
