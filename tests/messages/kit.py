@@ -43,7 +43,7 @@ class Receiver(Agent):
 
     def received(self) -> list[str]:
         """Return what came so far."""
-        return self.got
+        return [*self.got]  # a copy: later turns go on with the list itself
 
 
 class Sender(Agent):
