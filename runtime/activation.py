@@ -66,27 +66,51 @@ class Activation(ThawingActor):
         With ``inline`` and nothing else to do, None: the caller has claimed the activation and
         is to call ``run_inline``.
         """
+        stalled = self.stalled
+        if stalled is not None and not isinstance(call.message, str):
+            detail = f"{self.address}: saving fails, no new calls until it works"
+            raise StorageUnavailableError(detail) from stalled
+        call.activation = self
+        if self.claimed:
+            # Without the lock, lest sender and worker sleep and wake at each message (a lock
+            # convoy): who gives up the claim looks into the mailbox once more afterwards.
+            self._require_room()
+            self.mailbox.append(call)
+            if self.claimed and not self.closed:
+                return True
+            return self._admit_after_all(call)
         with self.lock:
             if self.closed:
                 return False
-            if self.stalled is not None and not isinstance(call.message, str):
-                detail = f"{self.address}: saving fails, no new calls until it works"
-                raise StorageUnavailableError(detail) from self.stalled
-            idle = not self.claimed
-            if idle:
+            if inline and not (self.claimed or self.mailbox or self.batch):
                 self.claimed = True
-            if idle and inline and not self.mailbox and not self.batch:
-                call.activation = self
                 return None
-            if self.waiting >= self.registration.options.mailbox:
-                if idle:
-                    self.claimed = False
-                detail = f"{self.waiting} messages wait already"
-                raise MailboxFullError(self.address, detail)
-            call.activation = self
+            self._require_room()
             self.mailbox.append(call)
-        if idle:
-            self.pool.schedule(self.run)
+            if self.claimed:
+                return True
+            self.claimed = True
+        self.pool.schedule(self.run)
+        return True
+
+    def _require_room(self) -> None:
+        waiting = len(self.mailbox) + len(self.batch or ())
+        if waiting >= self.registration.options.mailbox:
+            raise MailboxFullError(self.address, f"{waiting} messages wait already")
+
+    def _admit_after_all(self, call: Call) -> bool:
+        """See to a message that came while the claim was given up, or the activation ended."""
+        with self.lock:
+            if self.closed:
+                try:
+                    self.mailbox.remove(call)
+                except ValueError:  # somebody has taken it out to refuse it
+                    return True
+                return False
+            if self.claimed or not self.mailbox:
+                return True
+            self.claimed = True
+        self.pool.schedule(self.run)
         return True
 
     def put_to_sleep(self, reason: HibernationReason) -> None:
@@ -152,7 +176,7 @@ class Activation(ThawingActor):
     def run(self) -> None:
         """Run as a worker."""
         try:
-            self._step(_TURNS_AT_A_TIME, inline=False)
+            self._step(inline=False)
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
 
@@ -160,7 +184,7 @@ class Activation(ThawingActor):
         """Run ``call`` on its caller's thread; with ``storage``, its load and commit too."""
         self.batch = [call]
         try:
-            self._step(1, inline=storage)
+            self._step(inline=storage, once=True)
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
         except BaseException:
@@ -179,8 +203,9 @@ class Activation(ThawingActor):
             self.abandon_copy()
             self.run_again()
 
-    def _step(self, turns: int, *, inline: bool) -> None:
+    def _step(self, *, inline: bool, once: bool = False) -> None:
         self.runner = threading.get_ident()
+        turns = 1 if once else _TURNS_AT_A_TIME
         while True:
             if self.recovering is not None and not self._recover():
                 return
@@ -200,6 +225,9 @@ class Activation(ThawingActor):
             turns -= 1
             if turns <= 0:
                 self.manager.flush_after_turns(self, inline=inline)
+                if not once and not self.pool.wanted:
+                    turns = _TURNS_AT_A_TIME
+                    continue
                 if not self._rest():
                     self.run_again()
                 return
@@ -207,12 +235,11 @@ class Activation(ThawingActor):
     def _next(self) -> Call | None:
         if not self.batch:
             with self.lock:
-                if not self.mailbox:
-                    self.batch = None
-                    return None
-                self.batch = self.mailbox
-                self.mailbox = []
-            self.batch.reverse()
+                came = len(self.mailbox)
+                self.batch = self.mailbox[came - 1 :: -1] if came else None
+                del self.mailbox[:came]  # what comes now, without the lock, stays in there
+            if self.batch is None:
+                return None
         return self.batch.pop()
 
     def _push_back(self, call: Call) -> None:
@@ -224,11 +251,13 @@ class Activation(ThawingActor):
         with self.lock:
             if self.mailbox or self.batch or self.recovering is not None:
                 return False
-            self.runner = None
             if self.agent is None:
-                self.leave()
-                return True
+                return self.leave()
             self.claimed = False
+            if self.mailbox:  # put there by a sender that saw the claim still
+                self.claimed = True
+                return False
+            self.runner = None
         self.rested()
         return True
 
@@ -316,17 +345,28 @@ class Activation(ThawingActor):
         if self.manager.always_thaw:
             self._push_back(_hibernation(self.address, HibernationReason.ALWAYS_THAW))
         with self.lock:
-            busy = self.dirty or self.recovering is not None or self.mailbox or self.batch
-            if not busy:
-                self.claimed = False
+            busy = self.dirty or self.recovering is not None or bool(self.batch)
+            self.claimed = busy
+            if self.mailbox:
+                busy = self.claimed = True
         if busy:
             self.pool.schedule(self.run)
         else:
             self.rested()
 
-    def leave(self) -> None:
+    def leave(self) -> bool:
         """See ``ThawingActor``."""
         self.closed = True
+        if self.mailbox:
+            self.closed = False
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """See ``ThawingActor``."""
+        self.closed = True
+        self.runner = None
         self.lifecycle = Lifecycle.GONE
         self.manager.remove(self)
 

@@ -1,11 +1,15 @@
-"""When to hibernate whom: live agents in the order in which they were last used.
+"""When to hibernate whom: live agents by when they came to rest.
 
-One insertion-ordered dict per idle timeout: an agent that comes to rest goes to the end, so
-the first of a dict is both the next to time out and, of that dict, the least recently used.
+One heap per idle timeout. An agent that is spoken to again only notes the new time on itself;
+its entry is corrected when it comes to the front. So the front, once corrected, is both the next
+to time out and, of that heap, the least recently used, and a turn costs no lock that all agents
+share.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,78 +20,106 @@ if TYPE_CHECKING:
 
 __all__ = ["IdleTable"]
 
+Entry = tuple[float, int, "Activation"]
+
+_FEW = 64
+
 
 class IdleTable:
-    """The agents at rest. Thread-safe; each operation costs the same for any number of them."""
+    """The agents at rest, and some that are not any more. Thread-safe.
+
+    An activation in here has ``listed`` set. Whoever takes it out clears that first and looks
+    at the activation afterwards; who comes to rest does it the other way round: so none is lost.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_timeout: dict[float | None, dict[Activation, float]] = {}
+        self._ticket = itertools.count()
+        self._by_timeout: dict[float | None, list[Entry]] = {}
         self._watched: set[float] = set()
+        self._gone = 0
 
     def __len__(self) -> int:
-        return sum(len(resting) for resting in self._by_timeout.values())
+        return sum(len(heap) for heap in self._by_timeout.values()) - self._gone
 
-    def add(self, activation: Activation, now: float, *, again: bool = True) -> bool:
-        """Note that ``activation`` came to rest; without ``again``, unless that is noted already.
+    def add(self, activation: Activation, since: float) -> bool:
+        """Note that ``activation`` came to rest at ``since``, unless it is listed already.
 
         True if nobody watches its timeout yet: the caller then sees to it that ``take_due`` is
         called when it is over, and again when that says so.
         """
         timeout = activation.registration.options.idle_timeout
         with self._lock:
-            resting = self._by_timeout.setdefault(timeout, {})
-            if activation in resting and not again:
+            if activation.listed or activation.closed:
                 return False
-            resting.pop(activation, None)
-            resting[activation] = now
+            activation.listed = True
+            heap = self._by_timeout.setdefault(timeout, [])
+            heapq.heappush(heap, (since, next(self._ticket), activation))
             if timeout is None or timeout in self._watched:
                 return False
             self._watched.add(timeout)
             return True
 
     def discard(self, activation: Activation) -> None:
-        """Forget ``activation``."""
+        """Forget ``activation``, which has left."""
+        if not activation.listed:
+            return
         with self._lock:
-            resting = self._by_timeout.get(activation.registration.options.idle_timeout)
-            if resting is not None:
-                resting.pop(activation, None)
+            if not activation.listed:
+                return
+            activation.listed = False
+            self._gone += 1
+            if self._gone > max(_FEW, sum(map(len, self._by_timeout.values())) // 2):
+                for heap in self._by_timeout.values():
+                    heap[:] = [entry for entry in heap if entry[2].listed]
+                    heapq.heapify(heap)
+                self._gone = 0
 
     def take_due(self, timeout: float, now: float) -> tuple[list[Activation], float | None]:
         """Remove and return those of ``timeout`` that are due, and when the next one will be."""
         due: list[Activation] = []
         with self._lock:
-            resting = self._by_timeout.get(timeout, {})
-            for activation, since in resting.items():
+            heap = self._by_timeout.get(timeout, [])
+            while self._correct_front(heap):
+                since, _, activation = heap[0]
                 if since + timeout > now:
-                    following = since + timeout
-                    break
+                    return due, since + timeout
+                heapq.heappop(heap)
+                activation.listed = False
                 due.append(activation)
-            else:
-                following = None
-                self._watched.discard(timeout)
-            for activation in due:
-                del resting[activation]
-        return due, following
+            self._watched.discard(timeout)
+        return due, None
 
     def take_oldest(self, wanted: Callable[[Activation], bool]) -> Activation | None:
         """Remove and return the least recently used one that is ``wanted``, None if none is."""
         with self._lock:
-            while True:
-                fronts = [
-                    (since, activation, resting)
-                    for resting in self._by_timeout.values()
-                    for activation, since in _first(resting)
-                ]
-                if not fronts:
-                    return None
-                _, activation, resting = min(fronts, key=lambda front: front[0])
-                del resting[activation]
+            while heaps := [heap for heap in self._by_timeout.values() if self._correct_front(heap)]:
+                oldest = min(heaps, key=_front)
+                _, _, activation = heapq.heappop(oldest)
+                activation.listed = False
                 if wanted(activation):
                     return activation
+        return None
+
+    def _correct_front(self, heap: list[Entry]) -> bool:
+        """Have an agent at rest, with the time it rests since, at the front; False: none is."""
+        while heap:
+            since, _, activation = heap[0]
+            if not activation.listed:
+                heapq.heappop(heap)
+                self._gone -= 1
+            elif (rests_since := activation.idle_since) == since:
+                return True
+            elif rests_since is not None:
+                heapq.heapreplace(heap, (rests_since, next(self._ticket), activation))
+            else:
+                heapq.heappop(heap)
+                activation.listed = False
+                if (rests_since := activation.idle_since) is not None:
+                    activation.listed = True
+                    heapq.heappush(heap, (rests_since, next(self._ticket), activation))
+        return False
 
 
-def _first(resting: dict[Activation, float]) -> list[tuple[Activation, float]]:
-    for item in resting.items():
-        return [item]
-    return []
+def _front(heap: list[Entry]) -> Entry:
+    return heap[0]

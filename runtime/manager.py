@@ -230,28 +230,32 @@ class InstanceManager:
 
     def rested(self, activation: Activation) -> None:
         """Take note that an agent has nothing left to do."""
-        if activation.address in self.attached or not self._evictable(activation):
+        if not self._evictable(activation):
             return
-        now = self.clock.monotonic()
-        timeout = activation.registration.options.idle_timeout
-        before = activation.idle_since
-        spoken_to = before is None
-        since = activation.idle_since = now if before is None else before
-        if self.idle.add(activation, now, again=spoken_to) and timeout is not None:
-            self.timer.at(now + timeout, lambda: self._hibernate_idle(timeout))
-        if activation.claimed or activation.closed:
-            self.idle.discard(activation)
-        elif timeout is not None and since + timeout <= now and not spoken_to:
+        if self.attached and activation.address in self.attached:
+            return
+        since = activation.idle_since
+        if since is None:
+            since = activation.idle_since = self.clock.monotonic()
+        elif not activation.listed and self._is_due(activation, since):
             # The runtime's own turn was under way when its time had come.
-            self.idle.discard(activation)
             self._put_to_sleep(activation, HibernationReason.IDLE)
-        elif len(self.table) > self.max_live:
+            return
+        if not activation.listed and self.idle.add(activation, since):
+            timeout = activation.registration.options.idle_timeout
+            assert timeout is not None
+            self.timer.at(since + timeout, lambda: self._hibernate_idle(timeout))
+        if len(self.table) > self.max_live:
             self._evict()
+
+    def _is_due(self, activation: Activation, since: float) -> bool:
+        timeout = activation.registration.options.idle_timeout
+        return timeout is not None and since + timeout <= self.clock.monotonic()
 
     @staticmethod
     def _evictable(activation: Activation) -> bool:
         savable = activation.unsavable is None and not activation.busy_saving
-        return savable and not activation.claimed
+        return savable and not (activation.claimed or activation.closed)
 
     def _hibernate_idle(self, timeout: float) -> None:
         due, following = self.idle.take_due(timeout, self.clock.monotonic())

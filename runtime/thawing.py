@@ -39,6 +39,7 @@ class ThawingActor(TransactionalActor):
         "idle_since",
         "initial",
         "lifecycle",
+        "listed",
         "load_attempts",
         "load_since",
         "loading",
@@ -60,6 +61,7 @@ class ThawingActor(TransactionalActor):
         self.refreshing = False
         # When it came to rest; None if a message came that starts the idle clock anew.
         self.idle_since: float | None = None
+        self.listed = False  # in the idle table
         # Messages taken out of the mailbox, the next one last.
         self.batch: list[Call] | None = None
         self.arrived: tuple[Record | None, BaseException | None] | None = None
@@ -68,8 +70,12 @@ class ThawingActor(TransactionalActor):
         self.loading = False
 
     @abstractmethod
-    def leave(self) -> None:
-        """End this activation. Called with the lock held."""
+    def leave(self) -> bool:
+        """End this activation unless a message waits; return whether. With the lock held."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End this activation. What waits is to be refused. With the lock held."""
 
     @abstractmethod
     def run_later(self, delay: float) -> None:
@@ -162,8 +168,7 @@ class ThawingActor(TransactionalActor):
                 self.refuse(call, self._timed_out(call, error))
         self.batch = patient[::-1]
         with self.lock:
-            if not patient and not self.mailbox and self.agent is None:
-                self.leave()
+            if not patient and self.agent is None and self.leave():
                 return False
         if not patient and self.agent is not None:
             self.refreshing = False
@@ -183,15 +188,17 @@ class ThawingActor(TransactionalActor):
     def take_all(self) -> list[Call]:
         """Take every message that waits, in order."""
         with self.lock:
-            calls = [*reversed(self.batch or ()), *self.mailbox]
-            self.mailbox, self.batch = [], None
+            came = len(self.mailbox)  # more may come meanwhile: see ``Activation.admit``
+            calls = [*reversed(self.batch or ()), *self.mailbox[:came]]
+            del self.mailbox[:came]
+            self.batch = None
         return calls
 
     def _thaw_failed(self, cause: BaseException) -> None:
         """Fail closed: tell everybody why, and leave; nothing was changed."""
         self.manager.note_thaw_failure(ThawFailed(self.address, cause))
         with self.lock:
-            self.leave()
+            self.close()
         for call in self.take_all():
             self._refuse_thaw(call, cause)
 

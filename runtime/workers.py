@@ -63,6 +63,11 @@ class WorkerPool:
             self._grow()
 
     @property
+    def wanted(self) -> bool:
+        """Whether jobs wait for a worker."""
+        return not self._jobs.empty()
+
+    @property
     def threads(self) -> int:
         """How many worker threads there are now."""
         return self._threads

@@ -108,17 +108,15 @@ class Rests:
     def __init__(self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         self._changed = threading.Condition()
         self._count: Counter[str] = Counter()
-        idle = runtime.manager.idle
-        add = idle.add
+        rested = runtime.manager.rested
 
-        def noted(activation: Activation, now: float, *, again: bool = True) -> bool:
-            added = add(activation, now, again=again)
+        def noted(activation: Activation) -> None:
+            rested(activation)
             with self._changed:
                 self._count[activation.address] += 1
                 self._changed.notify_all()
-            return added
 
-        monkeypatch.setattr(idle, "add", noted)
+        monkeypatch.setattr(runtime.manager, "rested", noted)
 
     @contextmanager
     def one_more(self, ref: AgentRef[Any]) -> Generator[None]:
