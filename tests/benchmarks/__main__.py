@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.chart import draw
+from tests.benchmarks.case import TORPOR
+from tests.benchmarks.machine import machine
 from tests.benchmarks.registry import CASES
-from tests.benchmarks.report import as_json, as_text, ratios_of
+from tests.benchmarks.report import Report
 from tests.benchmarks.runner import run
 from tests.project import ROOT
 
@@ -22,23 +24,46 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the cases, print the tables, write the JSON file."""
+    """Run the cases, print the tables, write the files."""
     options = _parse(arguments)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = not options.cases
+    json = options.json or (ROOT if everything else folder) / "bench.json"
+    chart = options.chart or (folder / "chart.png" if everything else None)
+    markdown = options.markdown or (folder / "table.md" if everything else None)
+
+    begin = time.perf_counter()
     measured: list[tuple[Case, Results]] = []
+    failed: list[str] = []
+    report = None
     for case in options.cases or CASES.values():
-        results = run(
-            case,
-            runs=options.runs or case.runs,
+        runs = options.runs or case.runs
+        results = run(case, runs=runs, scale=options.scale, folder=folder, progress=_tell)
+        failed += [f"{case.name}: {name}" for name in case.contenders if name not in results]
+        if TORPOR in results:
+            measured.append((case, results))
+        report = Report(
+            machine=machine(),
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
             scale=options.scale,
-            folder=options.folder,
-            progress=lambda text: print(text, file=sys.stderr),
+            minutes=(time.perf_counter() - begin) / 60,
+            measured=measured,
         )
-        measured.append((case, results))
-    options.json.write_text(json.dumps(as_json(measured), indent=1) + "\n")
-    print(as_text(measured))
-    if options.chart is not None:
-        draw([ratio for pair in measured for ratio in ratios_of(*pair)], options.chart)
+        report.save(json)  # after each case: what was measured stays
+    assert report is not None
+    print(report.text())
+    if markdown:
+        markdown.write_text(report.markdown(), "utf-8")
+    if chart:
+        report.draw(chart)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,8 +74,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("cases", nargs="*", type=_case, metavar="CASE", help="default: all")
     parser.add_argument("--runs", type=int, help="of each contender; default: the case's own")
     parser.add_argument("--scale", type=float, default=1, help="0.1: a tenth of time and agents")
-    parser.add_argument("--json", type=Path, default=ROOT / "bench.json", help="where to write")
-    parser.add_argument("--chart", type=Path, help="a PNG to draw of the ratios; default: none")
+    places = "default: {} if all cases run"
+    json = f"{places.format('bench.json')}, else under --folder"
+    parser.add_argument("--json", type=Path, help=f"the figures of every run; {json}")
+    chart = places.format("build/bench/chart.png")
+    parser.add_argument("--chart", type=Path, help=f"a PNG of the table; {chart}")
+    table = places.format("build/bench/table.md")
+    parser.add_argument("--markdown", type=Path, help=f"the table for a README; {table}")
     parser.add_argument(
         "--folder",
         type=Path,

@@ -38,6 +38,11 @@ class Unit(Enum):
         """Whether the greater of two figures is the better one."""
         return self is Unit.PER_SECOND
 
+    @property
+    def suffix(self) -> str:
+        """What stands behind a number."""
+        return self.value if self is Unit.PER_SECOND else f" {self.value}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -45,16 +50,30 @@ class Bar:
 
     Without a ``peer``, a limit of Torpor's own figure. With a peer, ``at_least`` is how many
     times better Torpor is, and ``at_most`` how many times the peer's figure Torpor's own may be.
+    With ``than``, another figure of the same run is what a peer's would be.
     """
 
     figure: str
     peer: str | None = None
+    than: str | None = None
     at_least: float | None = None
     at_most: float | None = None
 
-    def __str__(self) -> str:
-        sign, limit = (">=", self.at_least) if self.at_most is None else ("<=", self.at_most)
-        return f"{sign} {limit:,g}" + ("x" if self.peer else "")
+    @property
+    def limit(self) -> float:
+        """The one of both that is given."""
+        limit = self.at_least if self.at_most is None else self.at_most
+        assert limit is not None
+        return limit
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it is about a ratio, not about a figure."""
+        return self.peer is not None or self.than is not None
+
+    def text(self, unit: str) -> str:
+        """Return the limit with its direction and ``unit``."""
+        return f"{'<=' if self.at_least is None else '>='} {self.limit:,g}{unit}"
 
     def met(self, value: float) -> bool:
         """Whether a ratio, or without a peer a figure, reaches the bar."""
@@ -145,6 +164,9 @@ class Case:
     bars: Sequence[Bar] = field(default=())
     runs: int = 5
 
-    def bar(self, figure: str, peer: str | None) -> Bar | None:
+    def bar(self, figure: str, peer: str | None = None) -> Bar | None:
         """Return what Torpor must reach in a figure, beside ``peer`` if one is given."""
-        return next((b for b in self.bars if (b.figure, b.peer) == (figure, peer)), None)
+        for bar in self.bars:
+            if (bar.figure, bar.peer, bar.than) == (figure, peer, None):
+                return bar
+        return None

@@ -1,189 +1,127 @@
-"""What the results say: ratios first, absolute figures after."""
+"""What all cases have shown, as text, Markdown, JSON and a chart.
+
+::
+
+    python -m tests.benchmarks.report bench.json --chart chart.png --markdown table.md
+
+makes the tables and the chart from what ``make bench`` has written. Bars are those of today.
+"""
 
 from __future__ import annotations
 
-import os
-import platform
-import sqlite3
+import argparse
+import json
 from dataclasses import dataclass
-from importlib import metadata
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from tests.benchmarks.case import TORPOR, Unit
+from tests.benchmarks.chart import draw
+from tests.benchmarks.outcome import figures_of, ratios_of
+from tests.benchmarks.registry import CASES
+from tests.benchmarks.tables import as_markdown, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tests.benchmarks.case import Bar, Case
+    from tests.benchmarks.case import Case
+    from tests.benchmarks.outcome import Row
     from tests.benchmarks.runner import Results
 
-__all__ = ["Ratio", "as_json", "as_text", "machine", "ratios_of"]
-
-_PEERS = (
-    "torpor",
-    "pykka",
-    "pydantic",
-    "autogen-core",
-    "dbos",
-    "eventsourcing",
-    "langgraph",
-    "langgraph-checkpoint-postgres",
-    "langgraph-checkpoint-sqlite",
-    "openai-agents",
-    "ray",
-    "redis",
-    "thespian",
-    "xoscar",
-)
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """How many times better Torpor is than a peer in one figure, in each pair of runs.
+class Report:
+    """The figures of every run of every case. ``scale`` is 1 unless it was only a try."""
 
-    Where the bar is a limit (``is_limited``), how many times the peer's figure its own is.
-    """
-
-    case: str
-    figure: str
-    peer: str
-    values: Sequence[float]
-    bar: Bar | None
+    machine: Mapping[str, str]
+    date: str
+    scale: float
+    minutes: float
+    measured: Sequence[tuple[Case, Results]]
 
     @property
-    def median(self) -> float:
-        """The median of all pairs."""
-        return median(self.values)
+    def ratios(self) -> list[Row]:
+        """The ratios of all cases."""
+        return [row for case, results in self.measured for row in ratios_of(case, results)]
 
     @property
-    def is_limited(self) -> bool:
-        """Whether less is better."""
-        return self.bar is not None and self.bar.at_most is not None
+    def figures(self) -> list[Row]:
+        """The figures of all cases."""
+        return [row for case, results in self.measured for row in figures_of(case, results)]
 
+    @property
+    def place(self) -> str:
+        """Where and when it was measured, in a line."""
+        found = self.machine
+        parts = [
+            f"{found['cpu']}, {found['memory']}",
+            found["system"],
+            found["python"],
+            f"SQLite {found['sqlite']}",
+            self.date,
+        ]
+        if self.scale != 1:
+            parts.append(f"A TRY AT {self.scale:g} OF THE SIZE")
+        return ", ".join(parts)
 
-def machine() -> dict[str, str]:
-    """Return what the figures were measured on."""
-    versions = {name: _version(name) for name in _PEERS}
-    return {
-        "cpu": f"{os.cpu_count()} x {_cpu()}",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "sqlite": sqlite3.sqlite_version,
-        **{name: version for name, version in versions.items() if version},
-    }
+    def text(self) -> str:
+        """Return both tables for a terminal."""
+        versions = "  ".join(f"{name} {value}" for name, value in self.machine.items())
+        took = f"{self.date}, {self.minutes:.0f} minutes, scale {self.scale:g}"
+        return as_text(f"{versions}\n{took}", self.ratios, self.figures)
 
+    def markdown(self) -> str:
+        """Return both tables for a README."""
+        return as_markdown(self.place, self.ratios, self.figures)
 
-def as_text(measured: Sequence[tuple[Case, Results]]) -> str:
-    """Return both tables."""
-    ratios = [row for case, results in measured for row in _ratio_rows(case, results)]
-    figures = [row for case, results in measured for row in _figure_rows(case, results)]
-    parts = [
-        "  ".join(f"{name} {value}" for name, value in machine().items()),
-        "Median [min - max] of all runs. A ratio is of two runs that followed one another.",
-    ]
-    if ratios:
-        head = ("", "figure", "torpor beside", "ratio", "", "bar", "")
-        parts.append(_table([head, *ratios]))
-    head = ("", "figure", "contender", "median", "", "bar", "")
-    parts.append(_table([head, *figures]))
-    return "\n\n".join(parts)
+    def draw(self, path: Path) -> None:
+        """Write the chart; needs matplotlib, of the extra ``bench``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(self.ratios, self.figures, path, footer=self.place)
 
-
-def as_json(measured: Sequence[tuple[Case, Results]]) -> dict[str, Any]:
-    """Return the figures of every run, for other programs."""
-    return {
-        "machine": machine(),
-        "cases": {
+    def save(self, path: Path) -> None:
+        """Write the figures of every run as JSON, for other programs and for ``load``."""
+        cases = {
             case.name: {
                 "rows": case.rows,
                 "title": case.title,
                 "units": {name: unit.value for name, unit in case.figures.items()},
                 "runs": results,
             }
-            for case, results in measured
-        },
-    }
+            for case, results in self.measured
+        }
+        about: dict[str, Any] = {
+            "machine": dict(self.machine),
+            "date": self.date,
+            "scale": self.scale,
+            "minutes": self.minutes,
+        }
+        path.write_text(json.dumps(about | {"cases": cases}, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: Path, cases: Mapping[str, Case] = CASES) -> Self:
+        """Return what ``save`` has written. Cases that exist no more are left out."""
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        stored = found.pop("cases")
+        measured = [(case, stored[name]["runs"]) for name, case in cases.items() if name in stored]
+        return cls(measured=measured, **found)
 
 
-def ratios_of(case: Case, results: Results) -> Iterable[Ratio]:
-    """Yield the ratios of each figure to each peer that has it."""
-    for figure, unit in case.figures.items():
-        for peer, runs in results.items():
-            if peer == TORPOR or figure not in runs[0]:
-                continue
-            bar = case.bar(figure, peer)
-            values = [
-                _ratio(mine[figure], theirs[figure], unit, bar)
-                for mine, theirs in zip(results[TORPOR], runs, strict=True)
-            ]
-            yield Ratio(case=case.name, figure=figure, peer=peer, values=values, bar=bar)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables of a JSON file; draw and write what else is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.report")
+    parser.add_argument("json", type=Path, help="what make bench has written")
+    parser.add_argument("--chart", type=Path, help="a PNG to draw")
+    parser.add_argument("--markdown", type=Path, help="a file for the tables in Markdown")
+    options = parser.parse_args(arguments)
+    report = Report.load(options.json)
+    print(report.text())
+    if options.chart:
+        report.draw(options.chart)
+    if options.markdown:
+        options.markdown.write_text(report.markdown(), "utf-8")
 
 
-def _ratio_rows(case: Case, results: Results) -> Iterable[tuple[str, ...]]:
-    for r in ratios_of(case, results):
-        yield (r.case, r.figure, r.peer, *_spread(r.values, "x"), *_verdict(r.values, r.bar))
-
-
-def _ratio(mine: float, theirs: float, unit: Unit, bar: Bar | None) -> float:
-    """Return how many times better Torpor is, or how many times the peer's its figure is."""
-    limited = bar is not None and bar.at_most is not None
-    return mine / theirs if unit.more_is_better or limited else theirs / mine
-
-
-def _figure_rows(case: Case, results: Results) -> Iterable[tuple[str, ...]]:
-    for figure, unit in case.figures.items():
-        for contender, runs in results.items():
-            if figure not in runs[0]:
-                continue
-            values = [run[figure] for run in runs]
-            bar = case.bar(figure, None) if contender == TORPOR else None
-            name = f"{case.name} ({case.rows})"
-            yield (name, figure, contender, *_spread(values, unit.value), *_verdict(values, bar))
-
-
-def _spread(values: Sequence[float], unit: str) -> tuple[str, str]:
-    space = "" if unit in {"x", "/s"} else " "
-    extent = f"[{_number(min(values))} - {_number(max(values))}]"
-    return f"{_number(median(values))}{space}{unit}", extent
-
-
-def _verdict(values: Sequence[float], bar: Bar | None) -> tuple[str, str]:
-    if bar is None:
-        return "", ""
-    return str(bar), "reached" if bar.met(median(values)) else "MISSED"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Align columns; a case's name stands in its first row only."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines: list[str] = []
-    before = ""
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[3] = row[3].rjust(widths[3])
-        if row[0] == before:
-            cells[0] = " " * widths[0]
-        before = row[0]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a stored file
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +27,22 @@ Results = dict[str, list["Figures"]]
 def run(
     case: Case, *, runs: int, scale: float, folder: Path, progress: Callable[[str], None]
 ) -> Results:
-    """Return what ``runs`` runs of each contender measured. Its files go to ``folder``."""
+    """Return what ``runs`` runs of each contender measured. Its files go to ``folder``.
+
+    A contender that fails is left out, so that it does not cost the hour before it.
+    """
     results: Results = {contender: [] for contender in case.contenders}
     for number in range(runs):
-        for contender, figures in results.items():
-            progress(f"{case.name}: {contender}, run {number + 1} of {runs}")
-            figures.append(_run_alone(case.name, contender, folder, scale))
+        for contender, figures in list(results.items()):
+            progress(f"{case.name}: {contender}, run {number + 1} of {runs}: ")
+            begin = time.perf_counter()
+            try:
+                figures.append(_run_alone(case.name, contender, folder, scale))
+            except Exception:  # noqa: BLE001 - whatever it is, it is told
+                progress(f"FAILED\n{traceback.format_exc()}")
+                del results[contender]
+            else:
+                progress(f"{time.perf_counter() - begin:.1f} s\n")
     return results
 
 
