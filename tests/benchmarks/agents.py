@@ -1,4 +1,4 @@
-"""The agents and the data of the benchmarks: one int, or one KB of JSON with nested parts."""
+"""The agents and the data of the benchmarks: one int, one KB with nested parts, a long thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from torpor import Agent
 
-__all__ = ["KILOBYTE", "Counter", "Profile"]
+__all__ = ["KILOBYTE", "Counter", "Diary", "Profile"]
 
 KILOBYTE: dict[str, Any] = {
     "name": "Grace Brewster Hopper",
@@ -82,6 +82,29 @@ class Profile(Agent):
     def first(self) -> str:
         """Return what ``amend`` has set."""
         return self.messages[0]["text"]
+
+
+class Diary(Agent):
+    """Keeps pages in its thread, and one KB in its state."""
+
+    text: str = "x" * 1000
+    pages: int = 0
+
+    def write(self, count: int) -> int:
+        """Append so many pages; return how many there ever were."""
+        for _ in range(count):
+            self.thread.append("page", {"number": self.pages})
+            self.pages += 1
+        return self.pages
+
+    def forget(self) -> int:
+        """Remove the oldest page; return how many are left."""
+        self.thread.trim(self.thread.start + 1)
+        return len(self.thread)
+
+    def read(self) -> int:
+        """Return how many pages there ever were; the thread is not touched."""
+        return self.pages
 
 
 def _copies(messages: list[dict[str, str]]) -> list[dict[str, str]]:

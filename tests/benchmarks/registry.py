@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.benchmarks.cases import (
     ask,
     busy,
+    history,
     hot_agent,
     memory,
     million,
@@ -39,6 +40,7 @@ CASES: Mapping[str, Case] = {
         busy.CASE,
         million.CASE,
         naps.CASE,
+        history.CASE,
         servers.CASE,
         stampede.CASE,
     )

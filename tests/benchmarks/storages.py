@@ -19,10 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.agents import Diary
 from tests.places.registry import PLACES
 from tests.project import ROOT
 from tests.servers.registry import SERVERS
-from torpor import Agent, Runtime
+from torpor import Runtime
 from torpor.storage import open_storage
 
 if TYPE_CHECKING:
@@ -31,24 +32,6 @@ if TYPE_CHECKING:
 CALLS = 300
 DOCUMENT = {"text": "x" * 1000}
 AT_ONCE = 1000
-
-
-class Diary(Agent, kind="diary"):
-    """Keeps pages in its thread, and 1 KB in its state."""
-
-    text: str = "x" * 1000
-    pages: int = 0
-
-    def write(self, count: int) -> int:
-        """Append so many pages; return how many there are."""
-        for _ in range(count):
-            self.thread.append("page", {"number": self.pages})
-            self.pages += 1
-        return self.pages
-
-    def read(self) -> int:
-        """Return how many pages there are."""
-        return self.pages
 
 
 @contextmanager

@@ -1,15 +1,20 @@
-"""Many callers at once."""
+"""Many callers at once, or one with many calls in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
-__all__ = ["in_tasks", "in_threads"]
+    from torpor import Reply
+
+__all__ = ["in_tasks", "in_threads", "pipelined"]
+
+T = TypeVar("T")
 
 
 def in_threads(callers: int, n: int, work: Callable[[int, int], object]) -> None:
@@ -44,3 +49,16 @@ async def in_tasks(
     async with asyncio.TaskGroup() as group:
         for caller in range(callers):
             group.create_task(run(caller))
+
+
+def pipelined(
+    submit: Callable[[int], Reply[T]], numbers: Iterable[int], *, in_flight: int
+) -> Iterator[T]:
+    """Yield what is answered to each number, in order; keep ``in_flight`` calls waited for."""
+    replies: deque[Reply[T]] = deque()
+    for number in numbers:
+        if len(replies) == in_flight:
+            yield replies.popleft().get()
+        replies.append(submit(number))
+    for reply in replies:
+        yield reply.get()

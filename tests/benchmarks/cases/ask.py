@@ -138,5 +138,7 @@ CASE = Case(
         Bar(figure="1,000 agents", peer="pykka", at_least=20),
         Bar(figure="one int", peer="autogen-core", at_least=10),
         Bar(figure="one int", peer="xoscar", at_least=10),
+        Bar(figure="awaited", peer="autogen-core", at_least=10),
+        Bar(figure="awaited", peer="xoscar", at_least=10),
     ],
 )

@@ -5,15 +5,10 @@ The one sender keeps 500 replies waited for: a new call for each reply that came
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
+from tests.benchmarks.together import pipelined
 from torpor import Runtime
-
-if TYPE_CHECKING:
-    from torpor import Reply
 
 IN_FLIGHT = 500
 
@@ -24,13 +19,8 @@ def torpor(lab: Lab) -> Figures:
         agent = runtime.get(Profile, "hot")
 
         def work(n: int) -> None:
-            replies: deque[Reply[int]] = deque()
-            for _ in range(n):
-                if len(replies) == IN_FLIGHT:
-                    replies.popleft().get()
-                replies.append(agent.submit(Profile.add))
-            for reply in replies:
-                reply.get()
+            for _ in pipelined(lambda _: agent.submit(Profile.add), range(n), in_flight=IN_FLIGHT):
+                pass
 
         return {"turns": lab.rate(work)}
 

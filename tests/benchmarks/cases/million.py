@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
+from tests.benchmarks.together import pipelined
 from torpor import Agent, Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from torpor import Reply
 
@@ -54,14 +54,14 @@ def torpor(lab: Lab) -> Figures:
             return runtime.get(Person, f"{n}").submit(Person.read)
 
         begin = time.perf_counter()
-        _pipeline(create, range(agents // 5))
+        _call_all(create, range(agents // 5))
         warm = lab.resident_bytes()
-        _pipeline(create, range(agents // 5, agents))
+        _call_all(create, range(agents // 5, agents))
         created = time.perf_counter() - begin
         growth = lab.resident_bytes() - warm
         sample = random.Random(0).choices(range(agents), k=agents // 10)
         begin = time.perf_counter()
-        _pipeline(read, sample)
+        _call_all(read, sample)
         thawed = time.perf_counter() - begin
     return {
         "create, hibernate": agents / created,
@@ -71,15 +71,9 @@ def torpor(lab: Lab) -> Figures:
     }
 
 
-def _pipeline(call: Callable[[int], Reply[int]], numbers: Iterable[int]) -> None:
-    under_way: deque[tuple[int, Reply[int]]] = deque()
-    for number in numbers:
-        if len(under_way) == IN_FLIGHT:
-            oldest, reply = under_way.popleft()
-            assert reply.get() == oldest
-        under_way.append((number, call(number)))
-    for number, reply in under_way:
-        assert reply.get() == number
+def _call_all(call: Callable[[int], Reply[int]], numbers: Sequence[int]) -> None:
+    answers = pipelined(call, numbers, in_flight=IN_FLIGHT)
+    assert all(answer == number for answer, number in zip(answers, numbers, strict=True))
 
 
 CASE = Case(

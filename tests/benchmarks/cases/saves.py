@@ -4,7 +4,8 @@ Torpor: a call that changes an agent in memory, each caller its own agent; the r
 the change is synced to disk. LangGraph: ``SqliteSaver.put`` of a checkpoint with the same
 state, each caller its own thread id, WAL and ``synchronous=FULL`` as it ships. (Its async
 saver is slower; the sync one, called straight from the tasks, is its best.) The others write as
-much by their own means; see ``peers.sessions``.
+much by their own means, called by threads or tasks as their interface is made for; see
+``peers.sessions``.
 """
 
 from __future__ import annotations
@@ -84,9 +85,14 @@ def openai_agents(lab: Lab) -> Figures:
 def dbos(lab: Lab) -> Figures:
     """Run a workflow of one step."""
     with sessions.dbos(lab.folder / "dbos.db") as run, asyncio.Runner() as runner:
+
+        async def arun(caller: int, i: int) -> None:
+            await asyncio.to_thread(run, caller, i)
+
         return {
-            "one at a time": lab.rate(lambda n: runner.run(in_tasks(1, n, run))),
-            "64 tasks": lab.rate(lambda n: runner.run(in_tasks(CALLERS, n, run))),
+            "one at a time": lab.rate(lambda n: in_threads(1, n, run)),
+            "64 threads": lab.rate(lambda n: in_threads(CALLERS, n, run)),
+            "64 tasks": lab.rate(lambda n: runner.run(in_tasks(CALLERS, n, arun))),
         }
 
 

@@ -11,14 +11,13 @@ keeps 1,000 calls in flight.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
 from tests.benchmarks.peers.langgraph import OneNodeGraph
 from tests.benchmarks.peers.pykka import PykkaProfile, Rows
-from tests.benchmarks.together import in_threads
+from tests.benchmarks.together import in_threads, pipelined
 from torpor import Runtime
 
 if TYPE_CHECKING:
@@ -39,14 +38,12 @@ def torpor(lab: Lab) -> Figures:
             in_threads(CALLERS, n, lambda _, i: runtime.get(Profile, f"{n} {i}").ask(method))
 
     def by_pipeline(url: str, n: int, method: Callable[[Profile], int]) -> None:
-        replies: deque[Reply[int]] = deque()
         with Runtime(url, max_live=IN_FLIGHT) as runtime:
-            for i in range(n):
-                if len(replies) == IN_FLIGHT:
-                    replies.popleft().get()
-                replies.append(runtime.get(Profile, f"{n} {i}").submit(method))
-            for reply in replies:
-                reply.get()
+
+            def call(i: int) -> Reply[int]:
+                return runtime.get(Profile, f"{n} {i}").submit(method)
+
+            assert set(pipelined(call, range(n), in_flight=IN_FLIGHT)) == {1}
 
     def cycles(half: Callable[[str, int, Callable[[Profile], int]], None]) -> Callable[[int], None]:
         def work(n: int) -> None:

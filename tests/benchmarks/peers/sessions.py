@@ -6,7 +6,6 @@ figures say is what one durable turn of an agent costs there.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import contextmanager
 from importlib import import_module
@@ -65,7 +64,7 @@ def openai_agents(path: Path, callers: int) -> Generator[AsyncSave]:
 
 
 @contextmanager
-def dbos(path: Path) -> Generator[AsyncSave]:
+def dbos(path: Path) -> Generator[Callable[[int, int], None]]:
     """Yield a function that runs a workflow of one step with one KB as its argument."""
     system = import_module("dbos").DBOS
     system(
@@ -90,8 +89,8 @@ def dbos(path: Path) -> Generator[AsyncSave]:
     started = system.workflow()(workflow)
     system.launch()
 
-    async def run(_: int, i: int) -> None:
-        await asyncio.to_thread(started, {**KILOBYTE, "count": i})
+    def run(_: int, i: int) -> None:
+        started({**KILOBYTE, "count": i})
 
     yield run
     system.destroy()
