@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from pykka.messages import (
@@ -20,7 +21,7 @@ from pykka.messages import (
 
 from torpor.calls import Call, Control, Reply
 from torpor.chores import chores
-from torpor.events import DeadLetter, Hibernated, HibernationReason
+from torpor.events import DeadLetter, HibernationReason
 from torpor.origin import Bookkeeping
 from torpor.proxy import AgentProxy
 from torpor.storage.errors import (
@@ -128,7 +129,7 @@ class Activation(ThawingActor):
             else:
                 self.batch = [_hibernation(self.address, reason)]
         if at_once:
-            self.manager.note_hibernated(Hibernated(self.address, reason))
+            self.manager.note_hibernated(self.address, reason)
             if self._rest():
                 return
         self.pool.schedule(self.run)
@@ -182,9 +183,16 @@ class Activation(ThawingActor):
 
     def run_inline(self, call: Call, *, storage: bool) -> None:
         """Run ``call`` on its caller's thread; with ``storage``, its load and commit too."""
-        self.batch = [call]
         try:
-            self._step(inline=storage, once=True)
+            if self.agent is None or self.refreshing or self.recovering is not None:
+                self.batch = [call]
+                self._step(inline=storage, once=True)
+                return
+            self.runner = threading.get_ident()
+            if self._handle(call, inline=storage):
+                if self.dirty:
+                    self.manager.flush_after_turns(self, inline=storage)
+                self._yield()
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
         except BaseException:
@@ -206,31 +214,27 @@ class Activation(ThawingActor):
     def _step(self, *, inline: bool, once: bool = False) -> None:
         self.runner = threading.get_ident()
         turns = 1 if once else _TURNS_AT_A_TIME
-        while True:
-            if self.recovering is not None and not self._recover():
-                return
+        while self.recovering is None or self._recover():
             call = self._next()
             if call is None:
-                self.manager.flush_after_turns(self, inline=inline)
+                if self.dirty:
+                    self.manager.flush_after_turns(self, inline=inline)
                 if self._rest():
                     return
-                continue
-            if self.agent is None or self.refreshing:
+            elif self.agent is None or self.refreshing:
                 self._push_back(call)
                 if not self.load(inline=inline):
                     return
-                continue
-            if not self._handle(call, inline=inline):
+            elif not self._handle(call, inline=inline):
                 return
-            turns -= 1
-            if turns <= 0:
+            elif turns > 1:
+                turns -= 1
+            else:
                 self.manager.flush_after_turns(self, inline=inline)
-                if not once and not self.pool.wanted:
-                    turns = _TURNS_AT_A_TIME
-                    continue
-                if not self._rest():
-                    self.run_again()
-                return
+                if once or self.pool.wanted:
+                    self._yield()
+                    return
+                turns = _TURNS_AT_A_TIME
 
     def _next(self) -> Call | None:
         if not self.batch:
@@ -247,6 +251,11 @@ class Activation(ThawingActor):
             self.batch = []
         self.batch.append(call)
 
+    def _yield(self) -> None:
+        """Let others run; go on behind them if something is left to do."""
+        if not self._rest():
+            self.run_again()
+
     def _rest(self) -> bool:
         with self.lock:
             if self.mailbox or self.batch or self.recovering is not None:
@@ -258,7 +267,7 @@ class Activation(ThawingActor):
                 self.claimed = True
                 return False
             self.runner = None
-        self.rested()
+        self.manager.rested(self)
         return True
 
     def rested(self) -> None:
@@ -291,9 +300,17 @@ class Activation(ThawingActor):
                 return True
         if isinstance(call.message, str):
             return self._control(call, inline=inline)
-        if call.start() and not self._refused(call):
-            return self._take_turn(call, inline=inline)
-        return True
+        if not call.start():
+            return True
+        deadline = call.deadline
+        if (
+            (deadline is not None and deadline <= self.manager.clock.monotonic())
+            or self.stalled is not None
+            or self.manager.refusing is not None
+            or self.system is not None
+        ) and self._refused(call):
+            return True
+        return self._take_turn(call, inline=inline)
 
     def _take_turn(self, call: Call, *, inline: bool) -> bool:
         call.trouble = None
@@ -307,7 +324,7 @@ class Activation(ThawingActor):
             self.runner = None
             self.manager.loops.start(self, turn)
             return False
-        self.run_sync(turn, command)
+        (call.context or copy_context()).run(self.run_sync, turn, command)
         if call.alone:
             self.flush(inline=inline)
         if self.manager.always_thaw:
@@ -490,7 +507,7 @@ class Activation(ThawingActor):
             if unsavable is not None:
                 call.refuse(unsavable)
             return True
-        self.manager.note_hibernated(Hibernated(self.address, reason))
+        self.manager.note_hibernated(self.address, reason)
         if call.reply_to is not None:
             call.reply_to.settle(None, None)
         return True

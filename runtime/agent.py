@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from torpor import scheduling
+from torpor import persist, scheduling
 from torpor.address import validate_kind
 from torpor.commands import Command, commands_of
 from torpor.options import OPTION_NAMES, AgentOptions
@@ -69,6 +69,7 @@ class AgentSpec:
         "kind",
         "known",
         "options",
+        "scalar",
         "unsaved",
         "version",
     )
@@ -85,6 +86,7 @@ class AgentSpec:
             if inspect.getattr_static(cls, name) is not inspect.getattr_static(Agent, name)
         )
         self.unsaved = [name for name, field in cls.model_fields.items() if field.exclude]
+        self.scalar = not self.unsaved and "checkpoint" not in self.hooks and persist.is_scalar(cls)
         self.known: dict[object, Command] = {}
         self.fields: dict[str, Command] = {}
 
@@ -95,12 +97,9 @@ class AgentSpec:
         that name in a class of this agent's family.
         """
         try:
-            command = self.known.get(method)
-        except TypeError:  # not even hashable
-            command = None
-        if command is None:
-            command = self._look_up(method)
-            self.known[method] = command
+            return self.known[method]
+        except (KeyError, TypeError):  # new, or not even hashable
+            command = self.known[method] = self._look_up(method)
         return command
 
     def find_name(self, name: str) -> Command:

@@ -65,10 +65,12 @@ class Command:
         "_names",
         "_required",
         "_validate",
+        "bare",
         "function",
         "is_async",
         "marks",
         "name",
+        "runs_anywhere",
     )
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
@@ -76,6 +78,9 @@ class Command:
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
         self.marks: _Marks = getattr(function, _MARK, _Marks())
+        self.runs_anywhere = not self.is_async and self.marks.thread == "any"
+        # Known to need no arguments: a call that gives none has nothing to bind.
+        self.bare = False
         self._validate: Callable[..., Bound] | None = None
         self._json: JsonArguments | None = None
         self._described = False
@@ -142,6 +147,7 @@ class Command:
         self._described = any(_is_described(p) for p in own)
         if plain and not self._described:
             self._required = sum(p.default is p.empty for p in positional)
+            self.bare = not self._required
         self._validate = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(collect)
 
 

@@ -90,6 +90,7 @@ class DurableActor(PooledActor):
         "registration",
         "releasing",
         "rev",
+        "seen",
         "stalled",
         "system",
         "unsavable",
@@ -103,6 +104,8 @@ class DurableActor(PooledActor):
         self.registration = registration
         self.address = address
         self.base = b""
+        # The field values that ``base`` was encoded from, if none of them can change in itself.
+        self.seen: tuple[object, ...] | None = None
         self.rev = 0
         self.head: ThreadHead | None = None
         self.journal: AgentThread | None = None
@@ -173,8 +176,10 @@ class DurableActor(PooledActor):
                 self.recovering = [*(self.recovering or ()), turn]
                 return
             changed = encoded != self.base or self.unstored
-            self.base = encoded
-            self.unstored = False
+            if changed:
+                self.base = encoded
+                self.seen = None
+                self.unstored = False
             if journal is not None and journal.turn_dirty:
                 changed = True
                 journal.close_turn()
@@ -182,23 +187,44 @@ class DurableActor(PooledActor):
                 changed = True
                 system.close_turn()
             turn.changed = changed
-            durability = self.registration.options.durability
-            if changed and durability != "none":
-                self.dirty = True
-                self.changes += 1
-                self.unsavable = None
-            if durability == "turn":
-                if self.dirty or self.inflight is not None:
-                    if self.unsaved is None:
-                        self.unsaved = []
-                    self.unsaved.append(turn)
-                    return
-            elif self.dirty:
-                self.manager.note_dirty(self)
-            if self.releasing or self.ready:
-                self.ready = [*(self.ready or ()), turn]
+            if self._is_held(turn):
                 return
         turn.release()
+
+    def _is_held(self, turn: Turn) -> bool:
+        """Whether a turn that has ended is answered later only. Lock held."""
+        durability = self.registration.options.durability
+        if turn.changed and durability != "none":
+            self.dirty = True
+            self.changes += 1
+            self.unsavable = None
+        if durability == "turn":
+            if self.dirty or self.inflight is not None:
+                if self.unsaved is None:
+                    self.unsaved = []
+                self.unsaved.append(turn)  # there may be hundreds
+                return True
+        elif self.dirty:
+            self.manager.note_dirty(self)
+        if self.releasing or self.ready:
+            self.ready = [*(self.ready or ()), turn]
+            return True
+        return False
+
+    def finish_unchanged(self, turn: Turn) -> bool:
+        """End a turn that changed nothing and may be answered now; False if it may not."""
+        with self.lock:
+            if (
+                turn.epoch != self.epoch
+                or self.dirty
+                or self.inflight is not None
+                or self.unstored
+                or self.ready
+                or self.releasing
+            ):
+                return False
+            turn.open = False
+        return True
 
     def let_out(self, gate: Gate, *, inline: bool) -> bool:
         """Say whether a running turn's call may leave now: all earlier turns are durable.

@@ -7,9 +7,8 @@ import asyncio
 __all__ = ["current_loop", "on_event_loop"]
 
 
-def current_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs on this thread, None if none does."""
-    return asyncio._get_running_loop()  # noqa: SLF001 - documented for event loops' use
+current_loop = asyncio._get_running_loop  # noqa: SLF001 - documented for event loops' use
+"""Return the event loop that runs on this thread, None if none does."""
 
 
 def on_event_loop() -> bool:

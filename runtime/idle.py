@@ -93,7 +93,7 @@ class IdleTable:
     def take_oldest(self, wanted: Callable[[Activation], bool]) -> Activation | None:
         """Remove and return the least recently used one that is ``wanted``, None if none is."""
         with self._lock:
-            while heaps := [heap for heap in self._by_timeout.values() if self._correct_front(heap)]:
+            while heaps := list(filter(self._correct_front, self._by_timeout.values())):
                 oldest = min(heaps, key=_front)
                 _, _, activation = heapq.heappop(oldest)
                 activation.listed = False

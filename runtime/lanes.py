@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from torpor.storage.errors import StorageUnavailableError
+from torpor.wakes import gathered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,13 +138,24 @@ class Lane(Generic[Item, Result]):
                 if mine:
                     self._batch = None
             if mine:
-                for i, item in enumerate(batch):
-                    self._done(item, results[i] if results else None, error)
                 self._go_on()
+                self._tell(batch, results, error)
             elif worker:
                 self._pool.regain_one()
 
+    def _tell(
+        self, batch: list[Item], results: Sequence[Result] | None, error: BaseException | None
+    ) -> None:
+        if len(batch) == 1:
+            self._done(batch[0], results[0] if results else None, error)
+            return
+        with gathered():
+            for i, item in enumerate(batch):
+                self._done(item, results[i] if results else None, error)
+
     def _go_on(self) -> None:
+        if not (self._waiting or self._urgent):
+            return
         with self._lock:
             idle = self._batch is None and not self._scheduled
             if not idle or not (self._waiting or self._urgent):

@@ -41,9 +41,11 @@ from torpor.supervision import Supervisor
 from torpor.timer import Timer
 from torpor.waits import WaitGraph
 from torpor.waker import Waker
+from torpor.wakes import Wakes
 from torpor.workers import WorkerPool
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from torpor.agent import Agent, AgentSpec
@@ -130,6 +132,7 @@ class InstanceManager:
         self.courier = Courier(self)
         self.supervisor = Supervisor(clock)
         self.mail = Mail(self)
+        self._wakes: dict[asyncio.AbstractEventLoop, Wakes] = {}
         self._unknown: set[str] = set()
         self._defaults = defaults
         self._registrations: dict[str, Registration] = {}
@@ -189,6 +192,15 @@ class InstanceManager:
         return self.runtime.get(registration.spec.cls, key, partition=partition, initial=initial)
 
     # -- messages -----------------------------------------------------------------------------
+
+    def wakes_on(self, loop: asyncio.AbstractEventLoop) -> Wakes:
+        """Return what wakes tasks on ``loop``."""
+        wakes = self._wakes.get(loop)
+        if wakes is None:
+            for other in [other for other in self._wakes if other.is_closed()]:
+                self._wakes.pop(other, None)
+            wakes = self._wakes.setdefault(loop, Wakes(loop))
+        return wakes
 
     def deliver(self, ref: AgentRef[Any], call: Call, *, inline: bool = False) -> Activation | None:
         """Put ``call`` into the agent's mailbox, making the agent live if need be.
@@ -254,8 +266,11 @@ class InstanceManager:
 
     @staticmethod
     def _evictable(activation: Activation) -> bool:
-        savable = activation.unsavable is None and not activation.busy_saving
-        return savable and not (activation.claimed or activation.closed)
+        if activation.claimed or activation.closed or activation.unsavable is not None:
+            return False
+        if activation.inflight is None and not (activation.dirty or activation.ready):
+            return not (activation.unsaved or activation.releasing)
+        return not activation.busy_saving
 
     def _hibernate_idle(self, timeout: float) -> None:
         due, following = self.idle.take_due(timeout, self.clock.monotonic())
@@ -372,17 +387,19 @@ class InstanceManager:
             logger.error("%s", error)
             self.tell_event(KindUnknown(error.agent, kind))
 
-    def note_thawed(self, event: Thawed) -> None:
+    def note_thawed(self, agent: str, *, fresh: bool, rev: int) -> None:
         """Count and tell a thaw; a failure of before is over."""
         if self._failures:
-            self._failures.pop(event.agent, None)
+            self._failures.pop(agent, None)
         self.thaws.add()
-        self.tell_event(event)
+        if self.events.wanted():
+            self.events.emit(Thawed(agent, fresh=fresh, rev=rev))
 
-    def note_hibernated(self, event: Hibernated) -> None:
+    def note_hibernated(self, agent: str, reason: HibernationReason) -> None:
         """Count and tell a hibernation."""
         self.hibernations.add()
-        self.tell_event(event)
+        if self.events.wanted():
+            self.events.emit(Hibernated(agent, reason))
 
     def note_thaw_failure(self, event: ThawFailed) -> None:
         """Remember a failed thaw, so that the next one is tried after a while only."""

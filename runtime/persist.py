@@ -13,7 +13,8 @@ The invariants, whatever the hooks of a class do:
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from torpor.agent import Agent, AgentSpec
     from torpor.storage import Record
 
-__all__ = ["encode", "fresh", "reset", "thaw", "thaw_error", "validate"]
+__all__ = ["encode", "fresh", "is_scalar", "reset", "scalars", "thaw", "thaw_error", "validate"]
+
+_SCALARS: frozenset[Any] = frozenset({int, str, float, bool, bytes, type(None)})
+_UNIONS = (Union, UnionType)
 
 
 def encode(agent: Agent, spec: AgentSpec, address: str) -> bytes:
@@ -49,6 +53,34 @@ def encode(agent: Agent, spec: AgentSpec, address: str) -> bytes:
         return codec.dumps(data, "the checkpoint").encode()
     except Exception as error:
         raise _invalid(address, f"its fields cannot be saved: {error!r}") from error
+
+
+def is_scalar(cls: type[Agent]) -> bool:
+    """Whether the state is plain fields of values that can't change in themselves.
+
+    Then the same objects in the fields are the same state, and encode to the same bytes.
+    """
+    own = cls.__pydantic_decorators__
+    config = cls.model_config
+    return not (
+        own.field_serializers
+        or own.model_serializers
+        or config.get("extra") == "allow"
+        or config.get("json_encoders")
+    ) and all(
+        not field.metadata and _SCALARS.issuperset(_alternatives(field.annotation))
+        for field in cls.model_fields.values()
+    )
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in _UNIONS else (annotation,)
+
+
+def scalars(agent: Agent) -> tuple[object, ...] | None:
+    """Return the field values of an agent, None if one of them may change in itself after all."""
+    values = tuple(agent.__dict__.values())
+    return values if _SCALARS.issuperset(map(type, values)) else None
 
 
 def validate(spec: AgentSpec, encoded: bytes, address: str) -> None:

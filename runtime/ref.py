@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
-import threading
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import (
@@ -26,7 +25,7 @@ from torpor.calls import Call, Control, Reply
 from torpor.courier import AGENT_SCHEME
 from torpor.deadletters import dead_letters_of
 from torpor.durable import Gate
-from torpor.eventloop import on_event_loop
+from torpor.eventloop import current_loop, on_event_loop
 from torpor.events import DeadLetter, HibernationReason
 from torpor.proxy import AgentProxy
 from torpor.scheduling import stored_schedules
@@ -59,7 +58,6 @@ class _Unchanged:
 
 _UNCHANGED = _Unchanged()
 _MAX_NESTED = 16
-_nesting = threading.local()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +192,7 @@ class AgentRef(Generic[A]):
         ``UnknownMethodError`` and ``RuntimeStoppedError``.
         """
         command = self.registration.spec.find(method)
-        if on_event_loop():
+        if current_loop() is not None:
             detail = "this thread runs an event loop; use await ref.submit(…)"
             raise BlockingCallError(self.address, detail)
         return self.dispatch(command, args, kwargs, blocking=True).get()
@@ -345,20 +343,19 @@ class AgentRef(Generic[A]):
         reply: Reply[Any] | None,
         turn: Turn | None,
     ) -> Call:
-        args, kwargs = command.bind(self.address, args, kwargs)
-        if self._manager.always_thaw:
-            args, kwargs = copy.deepcopy((args, kwargs))
-        return Call(
-            self.address,
-            command,
-            args,
-            kwargs,
-            context=contextvars.copy_context(),
-            reply_to=reply,
-            deadline=self.deadline() if reply is not None else None,
-            fresh=self._fresh,
-            urgent=turn is not None,
-        )
+        if args or kwargs or not command.bare:
+            args, kwargs = command.bind(self.address, args, kwargs)
+            if self._manager.always_thaw:
+                args, kwargs = copy.deepcopy((args, kwargs))
+        deadline = None
+        if reply is not None and self._timeout is not None:
+            deadline = self._manager.clock.monotonic() + self._timeout
+        call = Call(self.address, command, args, kwargs, copy_context(), reply, deadline)
+        if self._fresh:
+            call.fresh = True
+        if turn is not None:
+            call.urgent = True
+        return call
 
     def deadline(self) -> float | None:
         """Return when a call sent now times out, on the runtime's monotonic clock."""
@@ -390,38 +387,38 @@ class AgentRef(Generic[A]):
         turn = current_turn()
         call = self._call(command, args, kwargs, reply, turn)
         if blocking:
-            anywhere = not command.is_async and command.marks.thread == "any"
+            anywhere = command.runs_anywhere
         else:
             anywhere = command.is_async and manager.loops.on_its_loop()
-        self._launch(call, reply, turn, blocking=blocking, inline=anywhere)
+        if turn is None:
+            self._deliver_and_run(call, inline=anywhere, blocking=blocking)
+        else:
+            self._launch(call, reply, turn, blocking=blocking, inline=anywhere)
         return reply
 
     def _launch(
         self, call: Call, reply: Reply[Any], turn: Turn | None, *, blocking: bool, inline: bool
     ) -> None:
         """Send a call that has a reply, now or when the turn that makes it may; maybe run it."""
-        manager = self._manager
-        storage = blocking and self._storage_in_time()
-        if turn is not None:
-            gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
-            if not turn.activation.let_out(gate, inline=storage):
-                return
-        nesting = getattr(_nesting, "depth", 0)
-        inline = inline and (not blocking or nesting < _MAX_NESTED)
-        if turn is None or not (blocking and inline):
-            self._deliver_and_run(call, nesting, inline=inline, storage=storage)
-        else:
-            with manager.waits.waiting(turn.activation.address, self.address, reply):
-                self._deliver_and_run(call, nesting, inline=inline, storage=storage)
+        if turn is None:
+            self._deliver_and_run(call, inline=inline, blocking=blocking)
+            return
+        gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
+        if not turn.activation.let_out(gate, inline=blocking and self._storage_in_time()):
+            return
+        depth = turn.call.depth + 1
+        inline = inline and (not blocking or depth < _MAX_NESTED)
+        if not (blocking and inline):
+            self._deliver_and_run(call, inline=inline, blocking=blocking)
+            return
+        with self._manager.waits.waiting(turn.activation.address, self.address, reply):
+            self._deliver_and_run(call, inline=inline, blocking=blocking, depth=depth)
 
-    def _deliver_and_run(self, call: Call, nesting: int, *, inline: bool, storage: bool) -> None:
+    def _deliver_and_run(self, call: Call, *, inline: bool, blocking: bool, depth: int = 0) -> None:
         activation = self._manager.deliver(self, call, inline=inline)
         if activation is not None:
-            _nesting.depth = nesting + 1
-            try:
-                activation.run_inline(call, storage=storage)
-            finally:
-                _nesting.depth = nesting
+            call.depth = depth
+            activation.run_inline(call, storage=blocking and self._storage_in_time())
 
     def _deliver_or_refuse(self, call: Call) -> None:
         try:

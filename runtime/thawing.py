@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from torpor import persist
-from torpor.events import DeadLetter, Thawed, ThawFailed
+from torpor.events import DeadLetter, ThawFailed
 from torpor.storage.errors import CallOutcome, CallTimeoutError, StorageUnavailableError
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
 from torpor.system import SystemState
@@ -142,6 +142,7 @@ class ThawingActor(TransactionalActor):
             agent = persist.thaw(spec, record)
         object.__setattr__(agent, "_host", self)
         self.base = persist.encode(agent, spec, self.address)
+        self.seen = None
         self.copy_epoch = self.epoch
         self.agent = agent
         self.journal = None
@@ -152,7 +153,7 @@ class ThawingActor(TransactionalActor):
         self.due_hook = hook if hook in spec.hooks else None
         self.unstored = record is None and bool(self.initial)
         self.lifecycle = Lifecycle.LIVE
-        self.manager.note_thawed(Thawed(self.address, fresh=record is None, rev=self.rev))
+        self.manager.note_thawed(self.address, fresh=record is None, rev=self.rev)
 
     def _load_again(self, error: BaseException) -> bool:
         """Try the load again after a while, for those calls that can wait so long."""

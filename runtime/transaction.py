@@ -75,22 +75,41 @@ class TransactionalActor(DurableActor):
     # -- one turn -----------------------------------------------------------------------------
 
     def run_sync(self, turn: Turn, command: Command) -> None:
-        """Run a sync turn, from begin to end, on this thread."""
-        context = turn.call.context
-        if context is None:
-            context = contextvars.copy_context()
-        context.run(self._run_in_context, turn, command)
-
-    def _run_in_context(self, turn: Turn, command: Command) -> None:
+        """Run a sync turn, from begin to end, on this thread, in the context of its own."""
         call = turn.call
         try:
             if not self.begin(turn):
                 return
-            result = command.function(self.agent, *call.args, **call.kwargs)
+            if call.args or call.kwargs:
+                result = command.function(self.agent, *call.args, **call.kwargs)
+            else:
+                result = command.function(self.agent)
         except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
             self.end(turn, None, error)
+            return
+        if self._has_the_values_seen() and self.finish_unchanged(turn):
+            turn.result = result
+            self.turn = None
+            self.manager.turns.add()
+            turn.release()
         else:
             self.end(turn, result, None)
+
+    def _has_the_values_seen(self) -> bool:
+        """Whether it is plain, without encoding anything, that nothing has changed.
+
+        Saves a third of a turn that only reads. Identity, since 1 == True and 0.0 == -0.0.
+        """
+        if self.seen is None or self.journal is not None or self.system is not None:
+            return False
+        assert self.agent is not None
+        fields = self.agent.__dict__
+        if len(fields) != len(self.seen):
+            return False
+        for value, before in zip(fields.values(), self.seen, strict=True):
+            if value is not before:
+                return False
+        return True
 
     def begin(self, turn: Turn) -> bool:
         """Start a turn on this thread and context; runs the hook that is due.
@@ -113,35 +132,44 @@ class TransactionalActor(DurableActor):
 
     def end(self, turn: Turn, result: Any, error: BaseException | None) -> None:
         """Finish a turn: keep what it did, or roll it back."""
-        spec, agent = self.registration.spec, self.agent
-        assert agent is not None
-        tracked = self.registration.options.track_commands
         encoded = self.base
         if self.journal is not None and self.journal.outdated:
             self.note_outdated()
         try:
             if error is None:
-                if tracked:
-                    self._track("instruction_end", turn, status="ok")
-                encoded = persist.encode(agent, spec, self.address)
-                if encoded != self.base and self.registration.options.validate_on_save:
-                    persist.validate(spec, encoded, self.address)
-                self.due_hook = None
+                encoded = self._keep(turn)
         except BaseException as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
             error = invalid
         if error is not None:
-            encoded = self._roll_back(turn, error, tracked=tracked)
+            encoded = self._roll_back(turn, error)
             if turn.call.origin is not None and self.agent is not None:
                 turn.call.origin.failed(self, error)
             if self.registration.options.supervision != "resume" and _is_a_failure(error):
                 self.manager.supervisor.failed(self, error)
-        turn.result, turn.error = result, error
+            turn.error = error
+        turn.result = result
         self.turn = None
         self.manager.turns.add()
         self.finish(turn, encoded)
 
-    def _roll_back(self, turn: Turn, error: BaseException, *, tracked: bool) -> bytes:
+    def _keep(self, turn: Turn) -> bytes:
+        """Return the state that a turn has ended with; raise if it can't be kept."""
+        agent, spec, options = self.agent, self.registration.spec, self.registration.options
+        assert agent is not None
+        if options.track_commands:
+            self._track("instruction_end", turn, status="ok")
+        encoded = persist.encode(agent, spec, self.address)
+        if encoded == self.base:
+            if spec.scalar and self.seen is None:
+                self.seen = persist.scalars(agent)
+        elif options.validate_on_save:
+            persist.validate(spec, encoded, self.address)
+        self.due_hook = None
+        return encoded
+
+    def _roll_back(self, turn: Turn, error: BaseException) -> bytes:
         agent, spec = self.agent, self.registration.spec
+        tracked = self.registration.options.track_commands
         assert agent is not None
         usable = self._undo(turn)
         if tracked:

@@ -25,30 +25,19 @@ class Turn:
     ``changed``: there is something of it to save.
     """
 
-    __slots__ = (
-        "activation",
-        "answered",
-        "call",
-        "changed",
-        "epoch",
-        "error",
-        "held",
-        "let_out",
-        "open",
-        "result",
-    )
+    # Defaults of the class: most turns set few of them.
+    open = True
+    let_out = False
+    answered = False
+    changed = False
+    held: list[Callable[[], None]] | None = None
+    result: Any = None
+    error: BaseException | None = None
 
     def __init__(self, activation: TransactionalActor, call: Call, epoch: int) -> None:
         self.activation = activation
         self.call = call
         self.epoch = epoch
-        self.open = True
-        self.let_out = False
-        self.answered = False
-        self.held: list[Callable[[], None]] | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.changed = False
 
     def hold(self, send: Callable[[], None]) -> bool:
         """Keep ``send`` back until this turn is durable; False if the turn has ended."""
@@ -65,8 +54,9 @@ class Turn:
         if not self.answered:
             self.answered = True
             if call.reply_to is not None:
-                manager = self.activation.manager
-                result = copy.deepcopy(self.result) if manager.always_thaw else self.result
+                result = self.result
+                if self.activation.manager.always_thaw:
+                    result = copy.deepcopy(result)
                 call.reply_to.settle(result, self.error)
             elif self.error is not None and not isinstance(call.message, str):
                 letter = DeadLetter(call.target, call.message.name, self.error)
@@ -94,6 +84,5 @@ def current_turn() -> Turn | None:
     return turn if turn is not None and turn.open else None
 
 
-def enter_turn(turn: Turn) -> None:
-    """Make ``turn`` the current one of this context, which is the call's own copy."""
-    _current.set(turn)
+enter_turn = _current.set
+"""Make a turn the current one of this context, which is the call's own copy."""

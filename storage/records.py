@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from torpor.storage.errors import CorruptRecordError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -71,6 +73,8 @@ class Space(Enum):
 
     CHECKPOINTS = "checkpoints"
     THREADS = "threads"
+
+    __hash__ = object.__hash__  # Enum's own takes a Python call, several times a commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,10 @@ class Checkpoint:
     @property
     def value(self) -> Any:
         """The decoded document. Decoded anew at each use; the caller may change it."""
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except (ValueError, RecursionError) as error:
+            raise CorruptRecordError(self.key, f"its data is no JSON: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

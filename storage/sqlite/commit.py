@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage.errors import CorruptRecordError
@@ -12,6 +11,7 @@ from torpor.storage.plan import Write, plan
 from torpor.storage.records import Record, Rejected, Space
 from torpor.storage.rows import record_of_row, row_of_entry, row_of_record
 from torpor.storage.sqlite import statements as sql
+from torpor.storage.sqlite.direct import insert, write_directly
 from torpor.storage.sqlite.rows import as_json, record_of_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def apply_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> 
     Raises ``ValueError``, ``TypeError``, ``OverflowError``, ``RecursionError`` or
     ``sqlite3.DataError`` if one of them has no form to write.
     """
+    saved = write_directly(connection, changes)
+    return _apply(connection, changes) if saved is None else [*saved]
+
+
+def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     records: dict[Space, list[tuple[Any, ...]]] = {}
     entries: list[tuple[Any, ...]] = []
@@ -53,28 +58,12 @@ def apply_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> 
         if decision.drop_thread is not None:
             removed.append((decision.drop_thread, _WHOLE_THREAD))
     for space, rows in records.items():
-        _insert(connection, partial(sql.upsert, space), rows)
+        insert(connection, partial(sql.upsert, space), rows)
     if entries:
-        _insert(connection, sql.insert_entries, entries)
+        insert(connection, sql.insert_entries, entries)
     if removed:
         connection.execute(sql.DELETE_ENTRIES, (as_json(removed),))
     return outcomes
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    statement: Callable[[int], str],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
-    if len(rows) == 1:
-        connection.execute(statement(1), rows[0])
-        return
-    for begin in range(0, len(rows), sql.MAX_ROWS):
-        some = rows[begin : begin + sql.MAX_ROWS]
-        size = sql.padded(len(some))
-        parameters = list(chain.from_iterable(some))
-        parameters += [None] * ((size - len(some)) * len(some[0]))
-        connection.execute(statement(size), parameters)
 
 
 def _stored(
@@ -113,4 +102,6 @@ def _revision(row: Sequence[Any], record_of: Callable[[Sequence[Any]], Record]) 
     key, rev, change_id, deleted, *_, head, _, _ = row
     if head is not None:
         return record_of(row)
+    if type(rev) is not int:
+        raise CorruptRecordError(key, f"its revision is {rev!r}")
     return Record(key=key, rev=rev, change_id=change_id, updated_at=0.0, deleted=deleted == 1)

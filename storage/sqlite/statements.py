@@ -30,6 +30,7 @@ __all__ = [
     "MAX_ROWS",
     "ROW",
     "SCHEMA",
+    "create",
     "insert_entries",
     "list_keys",
     "list_records",
@@ -39,6 +40,8 @@ __all__ = [
     "read_records",
     "read_revision",
     "read_revisions",
+    "replace",
+    "strange_keys",
     "upsert",
     "vacuum",
 ]
@@ -161,10 +164,10 @@ def _wanted(space: Space) -> str:
 
 
 _JSON_COLUMNS = """
-    stored.key, CAST(rev AS INTEGER), CAST(change_id AS TEXT), CAST(deleted AS INTEGER),
+    stored.key, CASE typeof(rev) WHEN 'integer' THEN rev END, CAST(change_id AS TEXT), CAST(deleted AS INTEGER),
     CAST(kind AS TEXT), CAST(version AS INTEGER), quote(wake_at), quote(updated_at),
     CAST(thread AS TEXT), CAST(checksum AS INTEGER)
-"""  # no-ops, unless there is a blob, which JSON cannot hold
+"""  # no-ops, unless there is a blob, which JSON cannot hold, or a revision that is no number
 
 
 @cache
@@ -184,9 +187,22 @@ def list_keys(space: Space, *, tombstones: bool) -> str:
     """At most ``?`` keys with ``? <= key``, in order, as JSON. With tombstones by index alone."""
     live = "" if tombstones else "AND deleted IS NOT 1"
     return f"""
-        SELECT CAST(json_group_array(CAST(key AS TEXT)) AS BLOB) FROM (
-            SELECT key FROM {space.value} WHERE key >= CAST(? AS TEXT) {live} ORDER BY key LIMIT ?
+        SELECT CAST(json_group_array(key) AS BLOB) FROM (
+            SELECT key FROM {space.value} WHERE key >= CAST(? AS TEXT) AND key < {_AFTER_TEXT}
+            {live} ORDER BY key LIMIT ?
         )
+    """
+
+
+_AFTER_TEXT = "X''"  # whatever is not text comes before all text, or behind it, as blobs do
+
+
+def strange_keys(space: Space) -> str:
+    """What stands in place of a key and is no text, quoted, as JSON."""
+    text = f"key >= '' AND key < {_AFTER_TEXT}"
+    return f"""
+        SELECT CAST(json_group_array(quote(key)) AS BLOB) FROM {space.value}
+        WHERE ({text}) IS NOT TRUE
     """
 
 
@@ -196,14 +212,18 @@ INTEGRITY = """
 
 # At most ``?`` ids of threads with entries, from ``?`` on, in order, as JSON. One step of the
 # index each, however many entries a thread has.
-LIST_THREADS = """
+LIST_THREADS = f"""
     WITH RECURSIVE ids (id) AS (
-        SELECT min(thread_id) FROM entries WHERE thread_id >= CAST(? AS TEXT)
+        SELECT min(thread_id) FROM entries
+        WHERE thread_id >= CAST(? AS TEXT) AND thread_id < {_AFTER_TEXT}
         UNION ALL
-        SELECT (SELECT min(thread_id) FROM entries WHERE thread_id > ids.id) FROM ids
+        SELECT (
+            SELECT min(thread_id) FROM entries
+            WHERE thread_id > ids.id AND thread_id < {_AFTER_TEXT}
+        ) FROM ids
         WHERE ids.id IS NOT NULL
     )
-    SELECT CAST(json_group_array(CAST(id AS TEXT)) AS BLOB)
+    SELECT CAST(json_group_array(id) AS BLOB)
     FROM (SELECT id FROM ids WHERE id IS NOT NULL LIMIT ?)
 """
 
@@ -212,7 +232,8 @@ def _due(space: Space) -> str:
     return f"""
         SELECT * FROM (
             SELECT '{space.value}' AS space, key, wake_at FROM {space.value}
-            WHERE wake_at <= :before ORDER BY wake_at LIMIT :limit
+            WHERE wake_at <= :before AND key >= '' AND key < {_AFTER_TEXT}
+            ORDER BY wake_at LIMIT :limit
         )
     """
 
@@ -260,17 +281,45 @@ def upsert(space: Space, rows: int) -> str:
 
 
 @cache
+def create(rows: int) -> str:
+    """Write ``rows`` records where there is none."""
+    values = _values(_RECORD_COLUMNS, rows)
+    return f"INSERT INTO {Space.CHECKPOINTS.value} {values} ON CONFLICT (key) DO NOTHING"
+
+
+@cache
+def replace(rows: int) -> str:
+    """Write ``rows`` records in place of those at the revision before that have no thread."""
+    columns = {name: f"new.column{i}" for i, name in enumerate(_RECORD_COLUMNS, start=1)}
+    source = f"FROM (VALUES {_places(_RECORD_COLUMNS, rows)}) AS new"
+    if rows == 1:  # a fifth faster without a table of one row
+        columns = {name: f"?{i}" for i, name in enumerate(_RECORD_COLUMNS, start=1)}
+        source = ""
+    key, rev = columns.pop("key"), columns["rev"]
+    del columns["deleted"], columns["thread"]  # they stay, and so do their indices
+    return f"""
+        UPDATE {Space.CHECKPOINTS.value}
+        SET {", ".join(f"{name} = {value}" for name, value in columns.items())} {source}
+        WHERE key = {key} AND rev = {rev} - 1 AND deleted = 0 AND thread IS NULL
+    """
+
+
+@cache
 def insert_entries(rows: int) -> str:
     """Write ``rows`` entries."""
     return f"INSERT OR REPLACE INTO entries {_values(_ENTRY_COLUMNS, rows)}"
 
 
 def _values(columns: tuple[str, ...], rows: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
     return (
         f"({', '.join(columns)})"
-        f" SELECT * FROM (VALUES {', '.join([row] * rows)}) WHERE column1 IS NOT NULL"
+        f" SELECT * FROM (VALUES {_places(columns, rows)}) WHERE column1 IS NOT NULL"
     )
+
+
+def _places(columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return ", ".join([row] * rows)
 
 
 # By a JSON array of [thread id, seq]: every entry of that thread before that seq.
@@ -285,5 +334,6 @@ DELETE_ENTRIES = """
 
 @cache
 def vacuum(space: Space) -> str:
-    """Remove tombstones older than ``?``."""
-    return f"DELETE FROM {space.value} WHERE deleted = 1 AND updated_at < ?"
+    """Remove tombstones older than ``?``; what holds more than those do is a damaged record."""
+    empty = "data IS NULL AND thread IS NULL"
+    return f"DELETE FROM {space.value} WHERE deleted = 1 AND updated_at < ? AND {empty}"
