@@ -8,6 +8,7 @@ Techniques for Main Memory Database Systems", SIGMOD 1984).
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from torpor.storage.errors import StorageUnavailableError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torpor.workers import WorkerPool
 
 __all__ = ["Lane"]
+
+_GATHERING_SECONDS = 0.0001
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,16 +66,19 @@ class Lane(Generic[Item, Result]):
         self._urgent: list[Item] = []
         self._scheduled = False
         self._batch: list[Item] | None = None
+        self._last = 1
         self._started = 0.0
         self._worker = False
 
     def submit(self, item: Item, *, inline: bool = False, urgent: bool = False) -> None:
         """Add ``item`` to the next batch.
 
-        ``inline``: if the lane is free, run that batch on this thread, now. Otherwise a worker
-        does, behind the jobs that are queued already, so that theirs can join. ``urgent``: go
-        first, and beyond the batch's limit.
+        ``inline``: if the lane is free, run that batch on this thread, now, unless the last one
+        was of several items: then others are likely to come soon. Otherwise a worker does,
+        behind the jobs that are queued already, so that theirs can join. ``urgent``: go first,
+        and beyond the batch's limit.
         """
+        inline = inline and self._last <= 1
         with self._lock:
             (self._urgent if urgent else self._waiting).append(item)
             if self._batch is not None or (self._scheduled and not inline):
@@ -109,11 +115,14 @@ class Lane(Generic[Item, Result]):
         self._urgent.clear()
         del self._waiting[: self._max_batch]
         self._batch = batch
+        self._last = len(batch)
         self._started = self._clock.monotonic()
         self._worker = False
         return batch
 
     def _drain(self) -> None:
+        if len(self._waiting) + len(self._urgent) < self._last // 2:
+            time.sleep(_GATHERING_SECONDS)
         with self._lock:
             self._scheduled = False
             if self._batch is not None or not (self._waiting or self._urgent):

@@ -87,7 +87,9 @@ def _row_of(record: Record) -> Row:
     if record.wake_at is not None:
         # As all databases store it: a real number, of zeros the positive one.
         record = replace(record, wake_at=float(record.wake_at) + 0.0)
-    return row_of_record(replace(record, updated_at=float(record.updated_at)))
+    if type(record.updated_at) is not float:
+        record = replace(record, updated_at=float(record.updated_at))
+    return row_of_record(record)
 
 
 def _stored(
@@ -105,6 +107,8 @@ def _stored(
 def _revision(row: Sequence[Any]) -> Record | CorruptRecordError:
     key, rev, change_id, deleted, *_, head, _, _ = row
     if head is None:
+        if type(rev) is not int:  # SQLite takes anything
+            return CorruptRecordError(key, f"its revision is {rev!r}")
         return Record(key=key, rev=rev, change_id=change_id, updated_at=0.0, deleted=deleted == 1)
     try:
         return record_of_row(row)
