@@ -78,7 +78,10 @@ class TransactionalActor(DurableActor):
         """Run a sync turn, from begin to end, on this thread, in the context of its own."""
         call = turn.call
         try:
-            if not self.begin(turn):
+            # Seen is only what a turn of this copy left behind: no hook is due, nobody tracks.
+            if self.seen is not None and self.journal is None and call.origin is None:
+                enter_turn(turn)
+            elif not self.begin(turn):
                 return
             if call.args or call.kwargs:
                 result = command.function(self.agent, *call.args, **call.kwargs)
@@ -160,7 +163,7 @@ class TransactionalActor(DurableActor):
             self._track("instruction_end", turn, status="ok")
         encoded = persist.encode(agent, spec, self.address)
         if encoded == self.base:
-            if spec.scalar and self.seen is None:
+            if spec.scalar and self.seen is None and not options.track_commands:
                 self.seen = persist.scalars(agent)
         elif options.validate_on_save:
             persist.validate(spec, encoded, self.address)
