@@ -49,8 +49,8 @@ def check(
     """Yield what is wrong with a storage and with each record and thread in it.
 
     May be used while others write: what looks wrong is looked at again. Costs a reading of
-    everything. ``on_batch`` is told now and then how many records were looked at. Backends that
-    cannot list what they cannot decode (MongoDB) hide a damaged record.
+    everything. ``on_batch`` is told now and then how many records were looked at. A storage of
+    your own that cannot list what it cannot decode (``_list_keys``) hides a damaged record.
     Raises ``StorageUnavailableError`` if the storage is not to be reached.
     """
     yield from storage.inspect()
@@ -79,7 +79,7 @@ def _check_records(storage: Storage, space: Space, keys: Sequence[str]) -> Itera
     for key, found in zip(keys, _read(storage, space, keys), strict=True):
         record = found
         while record is not None:
-            problem = _problem(storage, space, record)
+            problem = _problem(storage, record)
             if problem is None:
                 break
             [again] = _read(storage, space, [key])
@@ -103,9 +103,7 @@ def _is_same(one: Record | StorageError | None, other: Record | StorageError | N
     return one == other
 
 
-def _problem(
-    storage: Storage, space: Space, record: Record | StorageError
-) -> tuple[str, str] | None:
+def _problem(storage: Storage, record: Record | StorageError) -> tuple[str, str] | None:
     """Return the name of a record's problem and what it is, None if it has none."""
     if isinstance(record, StorageError):
         if isinstance(record, MissingThreadError | ThreadMismatchError):
@@ -113,23 +111,7 @@ def _problem(
         if isinstance(record, DecryptionError) and record.detail == NO_CODEC:
             return None  # its checksum fits, and that is all that can be seen without its key
         return "record", getattr(record, "detail", str(record))
-    detail = _head_problem(space, record)
-    if detail is not None:
-        return "record", detail
     return _thread_problem(storage, record.thread) if record.thread else None
-
-
-def _head_problem(space: Space, record: Record) -> str | None:
-    head = record.thread
-    if space is Space.THREADS:
-        own = head is not None and (head.id, head.rev) == (record.key, record.rev)
-    else:
-        own = head is None or head.id.startswith(f"{record.key}#")
-    if not own:
-        return "its head is another thread's"
-    if head is not None and head.start > head.rev:
-        return f"its thread starts at {head.start}, behind its end at {head.rev}"
-    return None
 
 
 def _thread_problem(storage: Storage, head: ThreadHead) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from torpor.storage.errors import ConfigurationError
+from torpor.storage.errors import ConfigurationError, CorruptRecordError
 from torpor.storage.mongodb.errors import translate, write_errors
 from torpor.storage.records import Space
 
@@ -91,6 +91,8 @@ class Database:
             yield
         except PyMongoError as error:
             raise translate(error, self.place, opening=self.opening) from error
+        except UnicodeEncodeError as error:  # by a key that was read here, and is damaged
+            raise CorruptRecordError(self.place, f"a key has no UTF-8 form: {error}") from error
 
     def close(self) -> None:
         """Close the client, if it is ours."""

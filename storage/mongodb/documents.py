@@ -56,6 +56,7 @@ __all__ = [
     "encode_entries",
     "encode_record",
     "entry_id",
+    "seq_of",
 ]
 
 ENCODING_ERRORS = (BSONError, TypeError, ValueError, OverflowError, RecursionError)
@@ -149,11 +150,12 @@ def decode_record(document: Mapping[str, Any]) -> Stored | CorruptRecordError:
             and type(record.wake_at) in {float, type(None)}
             and type(stored.etag) is str
             and type(stored.incarnation) in {str, type(None)}
+            and codec.is_sound(record)
             and found == codec.record_checksum(record, head)
         )
     except CorruptRecordError as error:
         return error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except codec.UNDECODABLE as error:
         return _caused(CorruptRecordError(key, f"undecodable document: {error!r}"), error)
     return stored if sound else CorruptRecordError(key, "the checksum does not fit")
 
@@ -188,12 +190,20 @@ def encode_entries(  # noqa: PLR0913 - keywords: one of each
     return documents
 
 
+def seq_of(document: Mapping[str, Any]) -> int:
+    """Return the place of an entry in its thread; none that there is, if that is no number."""
+    seq = document.get("seq")
+    return int(seq) if type(seq) in {int, Int64} else -1
+
+
 def decode_entry(document: Mapping[str, Any], thread_id: str, seq: int) -> Entry:
     """Return the entry at a place; ``CorruptRecordError`` unless ``document`` holds it whole."""
-    text = document.get("document")
-    if not isinstance(text, str) or (
-        document.get("checksum") != codec.entry_checksum(thread_id, seq, text)
-    ):
+    text: Any = document.get("document")
+    try:
+        sound = document.get("checksum") == codec.entry_checksum(thread_id, seq, text)
+    except codec.UNDECODABLE:
+        sound = False
+    if not sound:
         raise CorruptRecordError(thread_id, f"the checksum of entry {seq} does not fit")
     return codec.decode_entry(text, seq, thread_id)
 

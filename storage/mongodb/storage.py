@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -11,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError
+from torpor.storage.inspection import Finding
 from torpor.storage.mongodb.commit import Committer
 from torpor.storage.mongodb.database import Database
 from torpor.storage.mongodb.documents import (
@@ -19,6 +21,7 @@ from torpor.storage.mongodb.documents import (
     decode_entry,
     decode_record,
     entry_id,
+    seq_of,
 )
 from torpor.storage.mongodb.provision import open_collections
 from torpor.storage.mongodb.url import place_of, split_url
@@ -26,7 +29,7 @@ from torpor.storage.mongodb.vacuum import vacuum
 from torpor.storage.records import Due, Record, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from torpor.storage.errors import StorageError
     from torpor.storage.records import Change, Entry, Outcome
@@ -205,7 +208,7 @@ class MongoDBStorage(Storage):
             documents = self._database.entries.find(
                 condition, _ENTRY, sort=order, limit=limit, batch_size=limit
             )
-            return [decode_entry(document, thread_id, document["seq"]) for document in documents]
+            return [decode_entry(document, thread_id, seq_of(document)) for document in documents]
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         records: list[Record] = []
@@ -227,6 +230,29 @@ class MongoDBStorage(Storage):
             last = documents[-1]["_id"]
         return records
 
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        condition: dict[str, Any] = {"_id": {"$gt": after or ""}}
+        if not tombstones:
+            condition["deleted"] = {"$ne": True}
+        with self._database.operation():
+            documents = (
+                self._database.records[space]
+                .find(condition, {"_id": True})
+                .sort("_id", ASCENDING)
+                .limit(limit)
+                .batch_size(limit)
+            )
+            return [document["_id"] for document in documents]
+
+    def _inspect(self) -> Iterator[Finding]:
+        for space, records in self._database.records.items():
+            with self._database.operation():
+                strange = list(records.find({"_id": {"$not": {"$type": "string"}}}, {"_id": True}))
+            for document in strange:
+                yield Finding("record", f"{space.value} {document['_id']!r}", "its _id is no text")
+
     def _list_due(self, before: float, limit: int) -> Sequence[Due]:
         due: list[Due] = []
         with self._database.operation():
@@ -238,7 +264,13 @@ class MongoDBStorage(Storage):
                     limit=limit,
                     batch_size=limit,
                 )
-                due += (Due(space, item["_id"], float(item["wake_at"])) for item in documents)
+                due += (
+                    Due(space, item["_id"], item["wake_at"])
+                    for item in documents
+                    if isinstance(item["_id"], str)
+                    and type(item["wake_at"]) is float
+                    and math.isfinite(item["wake_at"])
+                )
         return sorted(due, key=lambda item: item.wake_at)[:limit]
 
     # -- writing ------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ def vacuum(database: Database, before: float) -> int:
 
 def _remove_tombstones(database: Database, space: Space, before: float) -> int:
     records = database.records[space]
-    dead = {"deleted": True, "updated_at": {"$lt": before}}
+    # What holds more than tombstones do is a damaged record.
+    dead = {"deleted": True, "data": None, "thread": None, "updated_at": {"$lt": before}}
     removed = 0
     while True:
         with database.operation():
@@ -63,7 +64,13 @@ def _threads(database: Database, oldest: float) -> Iterator[Document]:
     """
     yield from database.entries.aggregate(
         [
-            {"$match": {"written_at": {"$lt": oldest}}},
+            {
+                "$match": {
+                    "written_at": {"$lt": oldest},
+                    "thread": {"$type": "string"},
+                    "incarnation": {"$type": "string"},
+                }
+            },
             {
                 "$group": {
                     "_id": {"thread": "$thread", "incarnation": "$incarnation"},
@@ -86,7 +93,11 @@ def _remove_strays(database: Database, threads: Sequence[Document], oldest: floa
             continue
         covered = heads.covered.get((place["thread"], place["incarnation"]))
         if covered is None:
-            removals.append(DeleteMany(stray))
+            # Not what a head covers, whatever it says of itself: that is a damaged entry.
+            seen = [{"seq": {"$gte": r.start, "$lt": r.stop}} for r in heads.of(place["thread"])]
+            removals.append(DeleteMany({**stray, "$nor": seen} if seen else stray))
+            continue
+        if not (isinstance(thread["first"], int) and isinstance(thread["last"], int)):
             continue
         if thread["first"] < covered.start:
             removals.append(DeleteMany({**stray, "seq": {"$lt": covered.start}}))
@@ -111,6 +122,10 @@ class _Heads:
             condition = {"_id": {"$in": sorted(wanted)}}
             for document in database.records[space].find(condition, STORED):
                 self._add(space, decode_record(document))
+
+    def of(self, thread_id: str) -> list[range]:
+        """Return the ranges that heads of this id cover, of whichever incarnation."""
+        return [found for (each, _), found in self.covered.items() if each == thread_id]
 
     def are_known(self, thread_id: str) -> bool:
         """Return whether every record that may point at this thread could be read."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from torpor.storage import open_storage
+from torpor.storage import Space, open_storage
+from torpor.storage.check import check
 from torpor.storage.testing import StorageContract
+from torpor.storage.testing.kit import needs, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +32,18 @@ class PlaceContract(StorageContract):
         self.url = empty_place(self.backend)
         with open_storage(self.url) as storage:
             yield storage
+
+    @needs("damageable")
+    def test_check_names_what_is_damaged(self, storage: Storage) -> None:
+        """A damaged record, and a damaged head, are found where nobody asks for them by key."""
+        storage.commit([put(key, {"text": "original"}) for key in "abc"])
+        storage.append_thread("log", {"payload": 1}, metadata={"m": 1})
+        self.damage_record(storage, Space.CHECKPOINTS, "b")
+        self.damage_record(storage, Space.THREADS, "log")
+
+        found = [(finding.problem, finding.where) for finding in check(storage)]
+
+        assert found == [("record", "b"), ("record", "log")]
 
     def opener(self, storage: Storage) -> Callable[[], Storage]:  # noqa: ARG002 - there is one
         """Open the same place."""
