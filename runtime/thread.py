@@ -87,7 +87,8 @@ class AgentThread:
         copied = json.loads(codec.dumps(content, f"the {kind!r} entry"))
         at = self._clock.time() if at is None else at
         entry_id = id or f"entry_{new_id()}"
-        codec.dumps([kind, entry_id, at], "kind, id and at")
+        codec.dumps([kind, entry_id], "kind and id")
+        codec.require_types(Entry(kind=kind, at=at, id=entry_id, refs=copied["refs"]))
         with self._lock:
             if self._head is None and self._new_id is None:
                 self._new_id = f"{self._address}#{new_id()}"

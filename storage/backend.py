@@ -12,6 +12,7 @@ from torpor.storage import codec
 from torpor.storage.encoding import MARK, NO_CODEC, is_encoded, is_encoded_value
 from torpor.storage.errors import (
     ConflictError,
+    CorruptRecordError,
     DecryptionError,
     InvalidKeyError,
     OwnedThreadError,
@@ -211,7 +212,7 @@ class Backend(ABC):
         limit = MAX_KEY_BYTES + (OWNED_ID_BYTES if space is Space.THREADS else 0)
         [record] = self._read(space, [validate_key(key, limit)])
         if isinstance(record, Record):
-            record = readable(record)
+            record = readable(record, space)
         if isinstance(record, StorageError):
             raise record
         return None if record is None or record.deleted else record
@@ -294,12 +295,29 @@ def _is_reserved(change: Change) -> bool:
     )
 
 
-def readable(record: Record) -> Record | StorageError:
-    """Return ``record``, or its error if it was written by a codec that this storage has not."""
+def readable(record: Record, space: Space) -> Record | StorageError:
+    """Return ``record``, or its error if it can't be of this space, or needs a codec to be read."""
     head = record.thread
     if is_encoded(record.data) or (head is not None and is_encoded_value(head.metadata)):
         return DecryptionError(record.key, NO_CODEC)
+    if not record.deleted and (damage := _misfit(record, space)):
+        return CorruptRecordError(record.key, damage)
     return record
+
+
+def _misfit(record: Record, space: Space) -> str | None:
+    """Return why a live record is none of this space, although its checksum fits."""
+    head = record.thread
+    if space is Space.THREADS:
+        if head is None or head.id != record.key or head.rev != record.rev:
+            return "its head is another thread's"
+    elif record.data is None:
+        return "it has no data"
+    elif head is not None and not head.id.startswith(f"{record.key}#"):
+        return "its head is another thread's"
+    if head is not None and head.start > head.rev:
+        return f"its thread starts at {head.start}, behind its end at {head.rev}"
+    return None
 
 
 def _unstorable(change: Change) -> StorageError | None:

@@ -11,6 +11,7 @@ backup by its own URL.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from torpor.storage import codec
 from torpor.storage.check import check
 from torpor.storage.errors import ConfigurationError, CorruptRecordError
 from torpor.storage.file.io import DurableFiles, translated_errors
@@ -188,13 +190,14 @@ class _Note:
 def _notes(folder: Path) -> list[tuple[_Note, Path]]:
     found: list[tuple[_Note, Path]] = []
     for path in folder.glob(f"torpor-*{_NOTE}"):
-        with suppress(ValueError, TypeError, KeyError, OSError):
-            document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        with suppress(OSError, *codec.UNDECODABLE):
+            document: dict[str, Any] = codec.loads(path.read_text("utf-8"))
             if document["format"] == _FORMAT and document["version"] == 1:
                 note = _Note(
                     str(document["source"]), float(document["made_at"]), int(document["size"])
                 )
-                found.append((note, path))
+                if math.isfinite(note.made_at):
+                    found.append((note, path))
     return found
 
 

@@ -70,7 +70,9 @@ class CheckpointOperations(Backend):
         """
         self._require_open()
         records = [
-            found if not isinstance(found, Record) else None if found.deleted else readable(found)
+            (None if found.deleted else readable(found, Space.CHECKPOINTS))
+            if isinstance(found, Record)
+            else found
             for found in self._read(Space.CHECKPOINTS, keys)
         ]
         pointers = [

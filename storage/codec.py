@@ -2,18 +2,24 @@
 
 A checksum is the CRC-32 (zlib's) of a record's or entry's parts in UTF-8, each followed by a
 line feed. Every backend stores it beside the document and verifies it at each read.
+
+A checksum that fits proves no good will: other programs can make one too. So what is decoded is
+of the types that it should have, and its numbers are such that one can calculate with them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import zlib
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from torpor.storage.errors import CorruptRecordError, UnserializableError
 from torpor.storage.records import Entry, Record, ThreadHead
 
 __all__ = [
+    "UNDECODABLE",
     "checksum",
     "decode_entry",
     "decode_head",
@@ -23,23 +29,43 @@ __all__ = [
     "encode_head",
     "encode_record",
     "entry_checksum",
+    "is_sound",
+    "loads",
     "record_checksum",
     "require_storable",
+    "require_types",
 ]
 
 FORMAT_VERSION = 1
 
-# Of fields that the checksum does not see as they are: "7" would pass for 7.
-_FIELD_TYPES: dict[str, tuple[type, ...]] = {
-    "rev": (int,),
-    "version": (int,),
-    "deleted": (bool,),
-    "updated_at": (int, float),
-    "wake_at": (int, float, type(None)),
-    "data": (str, type(None)),
-}
+UNDECODABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What taking apart a document may raise that is not what it should be."""
+
+_LARGEST = sys.float_info.max
+_MOST_ENTRIES = 2**63  # what databases count to
+_FIELDS = {field.name for field in dataclasses.fields(Record)}
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _no_constant(name: str) -> NoReturn:
+    msg = f"{name} is no number of JSON's"
+    raise ValueError(msg)
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def loads(text: str) -> Any:
+    """Return the value of JSON text; one of ``UNDECODABLE`` for anything else.
+
+    Stricter than Python's: without ``NaN``, ``Infinity`` and halves of characters, for which
+    there would be no way back into a storage.
+    """
+    value: Any = _decoder.decode(text)
+    if "\\ud" in text or "\\uD" in text:
+        _encoder.encode(value).encode()
+    return value
 
 
 def dumps(value: Any, what: str = "value") -> str:
@@ -74,15 +100,28 @@ def _require_text_keys(value: Any) -> None:
 
 def require_storable(entry: Entry) -> None:
     """Raise ``UnserializableError`` unless ``entry`` can be stored and read back the same."""
-    if not all(isinstance(text, str) for text in cast("list[object]", [entry.kind, entry.id])):
+    require_types(entry)
+    dumps([entry.payload, entry.refs, entry.kind, entry.id, entry.at], "the entry")
+
+
+def require_types(entry: Entry) -> None:
+    """Raise ``UnserializableError`` for an entry that nobody would take for one, were it stored."""
+    fields = cast("Any", entry)
+    if not (isinstance(fields.kind, str) and isinstance(fields.id, str)):
         msg = f"kind and id of an entry are text, not {entry.kind!r} and {entry.id!r}"
         raise UnserializableError(msg)
-    dumps([entry.payload, entry.refs, entry.kind, entry.id, entry.at], "the entry")
+    if not isinstance(fields.refs, dict):
+        msg = f"the refs of an entry are a dict, not {entry.refs!r}"
+        raise UnserializableError(msg)
+    number = isinstance(fields.at, int | float) and not isinstance(fields.at, bool)
+    if not (number and -_LARGEST <= entry.at <= _LARGEST):
+        msg = f"an entry's at is a time in seconds, not {entry.at!r}"
+        raise UnserializableError(msg)
 
 
 def checksum(*parts: str) -> int:
     """Return the CRC-32 of ``parts`` as described at the top of this module."""
-    return zlib.crc32(("\n".join(parts) + "\n").encode("utf-8", "surrogateescape"))
+    return zlib.crc32(("\n".join(parts) + "\n").encode())
 
 
 def record_checksum(record: Record, head: str | None) -> int:
@@ -127,13 +166,54 @@ def decode_head(text: str | None, key: str) -> ThreadHead | None:
     if text is None:
         return None
     try:
-        return ThreadHead(**json.loads(text))
-    except (TypeError, ValueError, RecursionError) as error:
+        return _head_of(loads(text))
+    except UNDECODABLE as error:
         raise CorruptRecordError(key, f"undecodable thread head: {error}") from error
+
+
+def _head_of(fields: dict[str, Any]) -> ThreadHead:
+    head = ThreadHead(**fields)
+    sound = (
+        type(head.id) is str
+        and type(head.rev) is int
+        and type(head.start) is int
+        and 0 <= head.rev < _MOST_ENTRIES
+        and 0 <= head.start < _MOST_ENTRIES
+        and (head.last is None or type(head.last) is str)
+        and _is_time(head.created_at)
+        and _is_time(head.updated_at)
+        and type(head.metadata) is dict
+    )
+    if not sound:
+        msg = "a field is of another type, or beyond all bounds"
+        raise ValueError(msg)
+    return head
+
+
+def _is_time(value: Any) -> bool:
+    if type(value) is float:
+        return value - value == 0.0  # no infinity, no NaN
+    return type(value) is int and -_LARGEST <= value <= _LARGEST
+
+
+def is_sound(record: Record) -> bool:
+    """Return whether a record whose checksum fits can be one: "7" would pass for 7."""
+    return (
+        type(record.rev) is int
+        and type(record.version) is int
+        and (type(record.data) is str or record.data is None)
+        and (
+            record.deleted is False
+            or (record.deleted is True and record.data is None and record.thread is None)
+        )
+        and _is_time(record.updated_at)
+        and (record.wake_at is None or _is_time(record.wake_at))
+    )
 
 
 def encode_entry(entry: Entry) -> str:
     """Return the JSON form of an entry, without its ``seq`` (that is its place)."""
+    require_types(entry)
     return _encoder.encode(
         {
             "id": entry.id,
@@ -148,9 +228,17 @@ def encode_entry(entry: Entry) -> str:
 def decode_entry(text: str, seq: int, thread_id: str) -> Entry:
     """Return the entry of ``text``; ``CorruptRecordError`` if it is none."""
     try:
-        return Entry(seq=seq, **json.loads(text))
-    except (TypeError, ValueError, RecursionError) as error:
+        entry = Entry(seq=seq, **loads(text))
+    except UNDECODABLE as error:
         raise CorruptRecordError(thread_id, f"undecodable entry {seq}: {error}") from error
+    if not (
+        type(entry.kind) is str
+        and type(entry.id) is str
+        and type(entry.refs) is dict
+        and _is_time(entry.at)
+    ):
+        raise CorruptRecordError(thread_id, f"entry {seq} is none: a field is of another type")
+    return entry
 
 
 def encode_record(record: Record) -> dict[str, Any]:
@@ -183,14 +271,15 @@ def decode_record(document: Any, key: str) -> Record:
         if fields.pop("format") != FORMAT_VERSION:
             raise CorruptRecordError(key, "unknown document format")
         if fields["thread"] is not None:
-            fields["thread"] = ThreadHead(**fields["thread"])
+            fields["thread"] = _head_of(fields["thread"])
         record = Record(**fields)
         sound = (
             record.key == key
-            and all(isinstance(fields[name], types) for name, types in _FIELD_TYPES.items())
+            and fields.keys() == _FIELDS
+            and is_sound(record)
             and found == record_checksum(record, encode_head(record.thread))
         )
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise CorruptRecordError(key, f"undecodable document: {error}") from error
     if not sound:
         raise CorruptRecordError(key, "the checksum does not fit")

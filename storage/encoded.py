@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torpor.storage import codec as json_codec
 from torpor.storage.base import Storage
-from torpor.storage.encoding import is_encoded_value
-from torpor.storage.errors import StorageError, UnserializableError
+from torpor.storage.encoding import is_encoded, is_encoded_value
+from torpor.storage.errors import CorruptRecordError, StorageError, UnserializableError
 from torpor.storage.records import Entry, Record, Rejected, Saved, Space
 
 if TYPE_CHECKING:
@@ -143,8 +143,10 @@ class EncodedStorage(Storage):
         if not head.metadata:
             return head
         text = json_codec.dumps(head.metadata)
-        decoded = self.codec.decode(text, _metadata_place(head.id), key)
-        return replace(head, metadata=json.loads(decoded))
+        decoded = _decoded(self.codec.decode(text, _metadata_place(head.id), key), key)
+        if not isinstance(decoded, dict):
+            raise CorruptRecordError(key, "its thread's metadata is no object")
+        return replace(head, metadata=cast("dict[str, Any]", decoded))
 
     def _read_entry_ids(self, places: Sequence[tuple[str, int]]) -> Sequence[str | None]:
         return self.inner._read_entry_ids(places)
@@ -169,10 +171,15 @@ class EncodedStorage(Storage):
         if not encoded and self.codec.accept_plain:
             return entry
         text = json_codec.dumps(entry.payload) if encoded else "[]"
-        payload, refs = json.loads(
-            self.codec.decode(text, _entry_place(thread_id, entry), thread_id)
-        )
-        return replace(entry, payload=payload, refs=cast("dict[str, Any]", refs))
+        if encoded and not is_encoded(text):  # the mark is not where a codec puts it
+            raise CorruptRecordError(thread_id, f"entry {entry.seq} is not what a codec has made")
+        match _decoded(
+            self.codec.decode(text, _entry_place(thread_id, entry), thread_id), thread_id
+        ):
+            case [payload, dict() as refs]:
+                return replace(entry, payload=payload, refs=cast("dict[str, Any]", refs))
+            case _:
+                raise CorruptRecordError(thread_id, f"entry {entry.seq} holds something else")
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         # A listing promises no data, and one record that cannot be read must not end it.
@@ -213,6 +220,14 @@ class EncodedStorage(Storage):
 
     def _inspect(self) -> Iterator[Finding]:
         return self.inner._inspect()
+
+
+def _decoded(text: str, key: str) -> Any:
+    """Return the value of decoded JSON: that a codec could be undone does not prove it sound."""
+    try:
+        return json_codec.loads(text)
+    except json_codec.UNDECODABLE as error:
+        raise CorruptRecordError(key, f"undecodable document: {error}") from error
 
 
 def _record_place(change: Change) -> str:

@@ -12,10 +12,9 @@ to show them without a codec that reads them.
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from typing import TYPE_CHECKING, Any, cast
 
+from torpor.storage import codec
 from torpor.storage.errors import CorruptRecordError, DecryptionError
 
 if TYPE_CHECKING:
@@ -124,10 +123,11 @@ class Codec:
 
 def _parse(text: str, key: str) -> tuple[list[str], bytes]:
     try:
-        document: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = codec.loads(text)
         steps = cast("str", document[MARK]).split("+")
+        "".join(steps).encode()
         return steps, base64.b64decode(document["data"], validate=True)
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except codec.UNDECODABLE as error:
         raise CorruptRecordError(key, f"undecodable document: {error}") from error
 
 

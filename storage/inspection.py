@@ -106,6 +106,8 @@ class Inspectable(Backend):
         """
         self._require_open()
         return [
-            (None if found.deleted else readable(found)) if isinstance(found, Record) else found
+            (None if found.deleted else readable(found, space))
+            if isinstance(found, Record)
+            else found
             for found in self._read(space, keys)
         ]

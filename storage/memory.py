@@ -99,7 +99,9 @@ class MemoryStorage(Storage):
         try:
             documents = [codec.encode_entry(entry) for entry in decision.entries]
             record = _unshared(decision.record)
-            "".join((record.data or "", *documents)).encode()  # as every other storage has to
+            head = codec.encode_head(record.thread) or ""
+            parts = (record.change_id, record.kind, head, record.data or "", *documents)
+            "".join(parts).encode()  # as every other storage has to
         except (TypeError, ValueError, RecursionError) as error:
             refusal = StorageError(f"{change.key!r} cannot be stored: {error}")
             refusal.__cause__ = error

@@ -60,11 +60,12 @@ def record_of_row(row: Sequence[Any]) -> Record:
             wake_at=wake_at,
         )
         sound = (
-            codec.record_checksum(record, head) == checksum
+            codec.is_sound(record)
+            and codec.record_checksum(record, head) == checksum
             and deleted in {0, 1}
-            and isinstance(updated_at, float)
+            and type(updated_at) is float
         )
-    except (ValueError, TypeError) as error:
+    except codec.UNDECODABLE as error:
         raise CorruptRecordError(key, f"undecodable row: {error}") from error
     if not sound:
         raise CorruptRecordError(key, "the checksum does not fit")

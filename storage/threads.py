@@ -179,7 +179,10 @@ class ThreadOperations(Backend):
         entries = self._read_entries(
             thread_id, start, stop, kinds=kinds, limit=limit, newest=newest
         )
-        if kinds is None and [entry.seq for entry in entries] != list(range(start, stop)):
+        if kinds is None and (
+            len(entries) != stop - start  # which may be more than there is memory for
+            or [entry.seq for entry in entries] != list(range(start, stop))
+        ):
             raise CorruptRecordError(thread_id, f"entries {start} to {stop - 1} have gaps")
         if any(is_encoded_value(entry.payload) for entry in entries):
             raise DecryptionError(thread_id, NO_CODEC)

@@ -124,7 +124,7 @@ class _Chunks:
         """Return the entries of a chunk that holds ``seq``, if one does."""
         within = chunk_range(seq, None)
         items, _ = self._table.page(self._partition, self._table.deadline(), within=within, limit=1)
-        if items and items[0]["pieces"]["N"] != "1":
+        if items and self._pieces(items[0]) != 1:
             prefix = chunk_of(items[0])
             items = list(self._table.query(self._partition, self._table.deadline, prefix=prefix))
         return next(self._joined(items), ())
@@ -146,13 +146,22 @@ class _Chunks:
         """Yield the chunks of items; none of which pieces are missing."""
         for _, group in groupby(items, key=chunk_of):
             pieces = sorted(group, key=lambda item: key_of(item)[1])
-            if len(pieces) != int(pieces[0]["pieces"]["N"]):
+            if len(pieces) != self._pieces(pieces[0]):
                 continue
             try:
-                yield of_lines("".join(piece["lines"]["S"] for piece in pieces))
-            except ValueError as error:
-                detail = f"an undecodable chunk of entries: {error}"
-                raise CorruptRecordError(self._thread_id, detail) from error
+                entries = of_lines("".join(piece["lines"]["S"] for piece in pieces))
+            except codec.UNDECODABLE as error:
+                raise self._damage(error) from error
+            yield entries
+
+    def _pieces(self, item: Item) -> int:
+        try:
+            return int(item["pieces"]["N"])
+        except codec.UNDECODABLE as error:
+            raise self._damage(error) from error
+
+    def _damage(self, error: Exception) -> CorruptRecordError:
+        return CorruptRecordError(self._thread_id, f"an undecodable chunk of entries: {error!r}")
 
 
 def _threads(table: Table, ids: Iterable[str]) -> dict[str, tuple[ThreadHead, Journal]]:
@@ -178,5 +187,5 @@ def _id_at(table: Table, head: ThreadHead, journal: Journal, seq: int) -> str | 
         return str(codec.decode_entry(entry.document, 0, "").id)
     except ValueError:  # there is none
         return None
-    except (CorruptRecordError, TypeError):
+    except CorruptRecordError:
         return ""

@@ -6,16 +6,20 @@ condition: whoever lags behind removes nothing that another writer has put since
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from torpor.storage.codec import UNDECODABLE
 from torpor.storage.dynamodb.items import (
     SHARDS,
     Item,
     due_partition,
     due_sort,
+    due_time,
     index_partition,
     key_of,
     place,
@@ -30,7 +34,18 @@ if TYPE_CHECKING:
 
     from torpor.storage.dynamodb.table import Table
 
-__all__ = ["hint_of", "index_of", "item_age", "merged", "note_of", "partitions", "target_of"]
+__all__ = [
+    "hint_of",
+    "index_of",
+    "is_hint",
+    "is_index",
+    "is_note",
+    "item_age",
+    "merged",
+    "note_of",
+    "partitions",
+    "target_of",
+]
 
 
 def index_of(space: Space, key: str) -> Item:
@@ -67,6 +82,30 @@ def target_of(item: Item) -> tuple[Space, str]:
 def item_age(item: Item) -> float:
     """Return when an item of an index was put."""
     return float(item["at"]["N"])
+
+
+def is_index(item: Item) -> bool:
+    """Return whether it is a sound item of the index of all records; others are let be."""
+    with suppress(*UNDECODABLE):
+        return isinstance(item["name"]["S"], str) and item_age(item) >= 0
+    return False
+
+
+def is_hint(item: Item) -> bool:
+    """Return whether it is a sound hint."""
+    with suppress(*UNDECODABLE):
+        target_of(item)
+        return math.isfinite(due_time(key_of(item)[1])) and item_age(item) >= 0
+    return False
+
+
+def is_note(item: Item) -> bool:
+    """Return whether it is a sound note, on a partition that belongs to its record."""
+    with suppress(*UNDECODABLE):
+        space, key = target_of(item)
+        own = (f"body#{space.value}#{key}#", f"entries#{key}#")
+        return item["partition"]["S"].startswith(own) and item_age(item) >= 0
+    return False
 
 
 def _target(space: Space, key: str) -> Item:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from torpor.storage.dynamodb.indexes import merged, partitions, target_of
+from torpor.storage.codec import UNDECODABLE
+from torpor.storage.dynamodb.indexes import is_hint, merged, partitions, target_of
 from torpor.storage.dynamodb.items import (
     SHARDS,
     due_partition,
@@ -90,7 +92,8 @@ def list_due(table: Table, before: float, limit: int) -> list[Due]:
         limit=_page_of_each(limit),
     )
     found: list[Due] = []
-    while len(found) < limit and (some := list(islice(hints, min(limit, _AT_ONCE)))):
+    sound = filter(is_hint, hints)
+    while len(found) < limit and (some := list(islice(sound, min(limit, _AT_ONCE)))):
         valid = valid_hints(table, some)
         found += (
             Due(*target_of(hint), due_time(key_of(hint)[1]))
@@ -110,8 +113,9 @@ def valid_hints(table: Table, hints: Sequence[Item]) -> set[Key]:
     records = table.get_all(
         (record_key(*target_of(hint)) for hint in hints), table.deadline(), names="pk, sk, due"
     )
-    return {
-        (item["due"]["L"][0]["S"], item["due"]["L"][1]["S"])
-        for item in records.values()
-        if "due" in item
-    }
+    valid: set[Key] = set()
+    for item in records.values():
+        with suppress(*UNDECODABLE):  # it has none, or a damaged one, which nothing can be
+            partition, sort = item["due"]["L"]
+            valid.add((partition["S"], sort["S"]))
+    return valid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from torpor.storage.codec import UNDECODABLE
 from torpor.storage.dynamodb.errors import code_of
 from torpor.storage.dynamodb.items import FORMAT, TABLE_KEY, number, place
 from torpor.storage.errors import (
@@ -96,6 +97,10 @@ def _require_format(table: Table) -> None:
         mark = {**place(TABLE_KEY), "format": number(FORMAT)}
         table.put_if(mark, deadline, change=None)
         return
-    found = int(item["format"]["N"])
+    try:
+        found = int(item["format"]["N"])
+    except UNDECODABLE as error:
+        msg = f"{table.place} does not tell its format: {error!r}"
+        raise ConfigurationError(msg) from error
     if found > FORMAT:
         raise SchemaVersionError(table.place, found=found, supported=FORMAT)

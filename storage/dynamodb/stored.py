@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,7 @@ def _stored(
                 return _decoded(key, item, body)
         except CorruptRecordError as error:
             damage = error
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        except codec.UNDECODABLE as error:
             damage = CorruptRecordError(key, f"undecodable item: {error!r}")
             damage.__cause__ = error
         again = table.get_all([key_of(item)], deadline).get(key_of(item), {})
@@ -143,17 +142,21 @@ def _body(table: Table, item: Item, deadline: float) -> dict[str, Any] | None:
     pieces = list(table.query(partition["S"], lambda: deadline))
     if len(pieces) != int(count["N"]):
         return None
-    body: dict[str, Any] = json.loads("".join(piece["text"]["S"] for piece in pieces))
+    body: dict[str, Any] = codec.loads("".join(piece["text"]["S"] for piece in pieces))
     return body
 
 
 def _decoded(key: str, item: Item, body: Mapping[str, Any]) -> Stored:
-    document = json.loads(body["record"]) | {"data": body["data"]}
+    document = codec.loads(body["record"]) | {"data": body["data"]}
     due = item.get("due")
+    partition = body["entries"]
+    if not isinstance(partition, str | None):
+        msg = f"its entries are in {partition!r}"
+        raise TypeError(msg)
     return Stored(
         record=codec.decode_record(document, key),
         change=item["change"]["S"],
-        journal=Journal(body["entries"], of_lines(body["recent"] or "")),
+        journal=Journal(partition, of_lines(body["recent"] or "")),
         due=None if due is None else (due["L"][0]["S"], due["L"][1]["S"]),
         body=item["body"]["L"][0]["S"] if "body" in item else None,
     )

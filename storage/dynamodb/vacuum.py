@@ -6,7 +6,15 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from torpor.storage.dynamodb.indexes import item_age, merged, partitions, target_of
+from torpor.storage.dynamodb.indexes import (
+    is_hint,
+    is_index,
+    is_note,
+    item_age,
+    merged,
+    partitions,
+    target_of,
+)
 from torpor.storage.dynamodb.items import (
     due_partition,
     index_partition,
@@ -42,7 +50,7 @@ def vacuum(table: Table, before: float) -> int:
 
 
 def _remove_hints(table: Table, before: float) -> None:
-    hints = merged(table, partitions(due_partition), table.deadline)
+    hints = filter(is_hint, merged(table, partitions(due_partition), table.deadline))
     for some in _chunks(hint for hint in hints if item_age(hint) < before):
         valid = valid_hints(table, some)
         table.write_all(
@@ -52,7 +60,7 @@ def _remove_hints(table: Table, before: float) -> None:
 
 
 def _remove_rubbish(table: Table, before: float) -> None:
-    notes = merged(table, partitions(rubbish_partition), table.deadline)
+    notes = filter(is_note, merged(table, partitions(rubbish_partition), table.deadline))
     for some in _chunks(note for note in notes if item_age(note) < before):
         used: set[str | None] = set()
         damaged: set[tuple[Space, str]] = set()
@@ -72,7 +80,7 @@ def _remove_rubbish(table: Table, before: float) -> None:
 def _remove_tombstones(table: Table, space: Space, before: float) -> int:
     index = merged(table, partitions(partial(index_partition, space)), table.deadline)
     count = 0
-    for some in _chunks(index):
+    for some in _chunks(filter(is_index, index)):
         keys = {key_of(item)[1]: item for item in some}
         deadline = table.deadline()
         stored = load(table, space, list(keys), deadline)

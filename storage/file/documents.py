@@ -65,18 +65,27 @@ def decode(content: bytes, name: str, key: str | None = None) -> Record | OwnedT
     """
     label = name if key is None else key
     try:
-        document: dict[str, Any] = json.loads(content.decode())
+        document: dict[str, Any] = codec.loads(content.decode())
         found: str = document["key"]
         in_place = hash_of(found) == name
         if "value" in document:
             document["data"] = codec.dumps(document.pop("value"))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except codec.UNDECODABLE as error:
         raise CorruptRecordError(label, f"undecodable document: {error}") from error
     if not in_place:
         raise CorruptRecordError(label, f"its place holds the document of {found!r}")
     if "owner" in document:
-        return OwnedThread(found, str(document["owner"]))
+        return _owned(document, found)
     return codec.decode_record(document, found)
+
+
+def _owned(document: dict[str, Any], thread_id: str) -> OwnedThread:
+    """Return whose thread it is. It has no checksum, and needs none: its id says the same."""
+    owner = document["owner"]
+    whole = {"format": codec.FORMAT_VERSION, "key": thread_id, "owner": owner}
+    if document != whole or not (isinstance(owner, str) and thread_id.startswith(f"{owner}#")):
+        raise CorruptRecordError(thread_id, f"it does not belong to {owner!r}")
+    return OwnedThread(thread_id, owner)
 
 
 def key_at_start(start: bytes, name: str) -> str | None:

@@ -21,6 +21,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from torpor.storage import codec
 from torpor.storage.errors import ConfigurationError, SchemaVersionError, StorageUnavailableError
 from torpor.storage.file.io import PARTIAL_SUFFIX, names_in
 from torpor.storage.records import Space
@@ -126,12 +127,12 @@ class Layout:
 
     def _check_version(self) -> None:
         try:
-            document: Any = json.loads(self._store_file.read_text(encoding="utf-8"))
+            document: Any = codec.loads(self._store_file.read_text(encoding="utf-8"))
             format_name, version = document["format"], document["version"]
         except FileNotFoundError:
             msg = f"{self.root} is not empty and holds no {_FORMAT}: name another folder"
             raise ConfigurationError(msg) from None
-        except (ValueError, TypeError, KeyError) as error:
+        except codec.UNDECODABLE as error:
             msg = f"{self._store_file} is unreadable: {error}"
             raise ConfigurationError(msg) from error
         if format_name != _FORMAT or type(version) is not int:

@@ -38,7 +38,10 @@ class RecordReader:
         except FileNotFoundError:
             self._layout.require_store()
             return None
-        return documents.decode(content, name, key)
+        found = documents.decode(content, name, key)
+        if space is Space.CHECKPOINTS and isinstance(found, documents.OwnedThread):
+            raise CorruptRecordError(found.thread_id, "its place holds what belongs to a thread")
+        return found
 
     def record(self, space: Space, name: str, key: str | None = None) -> Record | None:
         """Return the record, tombstone or standalone head stored under ``name``."""

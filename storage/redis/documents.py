@@ -49,9 +49,9 @@ def decode_record(value: bytes, key: str) -> Stored:
     """Return the record of ``value``; ``CorruptRecordError`` if it is none of ``key``'s."""
     line, newline, data = value.partition(b"\n")
     try:
-        document = json.loads(line.decode())
+        document = codec.loads(line.decode())
         document["data"] = data.decode() if newline else None
-    except (TypeError, ValueError, RecursionError) as error:
+    except codec.UNDECODABLE as error:
         raise CorruptRecordError(key, f"undecodable record: {error}") from error
     return Stored(line + newline, codec.decode_record(document, key))
 
@@ -69,7 +69,7 @@ def decode_entry(thread_id: str, item: tuple[bytes, Mapping[bytes, bytes]]) -> E
         seq = int(place.partition(b"-")[0])
         document = fields[b"document"].decode()
         sound = codec.entry_checksum(thread_id, seq, document) == int(fields[b"checksum"])
-    except (KeyError, TypeError, ValueError) as error:
+    except codec.UNDECODABLE as error:
         raise CorruptRecordError(thread_id, f"undecodable entry: {error!r}") from error
     if not sound:
         raise CorruptRecordError(thread_id, f"the checksum of entry {seq} does not fit")
@@ -79,7 +79,7 @@ def decode_entry(thread_id: str, item: tuple[bytes, Mapping[bytes, bytes]]) -> E
 def entry_id(item: tuple[bytes, Mapping[bytes, bytes]]) -> str:
     """Return the id in an entry's document; none that any entry has, if it is broken."""
     try:
-        document: Any = json.loads(item[1][b"document"])
+        document: Any = codec.loads(item[1][b"document"].decode())
         return str(document["id"])
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except codec.UNDECODABLE:
         return ""

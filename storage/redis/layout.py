@@ -22,12 +22,14 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from torpor.storage.errors import InvalidKeyError
+from torpor.storage.keys import validate_key
 from torpor.storage.records import Space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PARTITIONS", "Layout", "RecordKeys"]
+__all__ = ["PARTITIONS", "Layout", "RecordKeys", "key_of"]
 
 PARTITIONS = 128
 
@@ -49,6 +51,14 @@ class RecordKeys(NamedTuple):
     """Its line in the listing."""
     member: bytes
     """Its line in the others."""
+
+
+def key_of(line: bytes) -> str | None:
+    """Return the key that a line of an index names; None: nothing of Torpor's wrote it."""
+    try:
+        return validate_key(line.decode())
+    except (UnicodeDecodeError, InvalidKeyError):
+        return None
 
 
 class Layout:
@@ -93,10 +103,11 @@ class Layout:
         return [tag + _DELETED for tag in self._tags]
 
     @staticmethod
-    def place(member: bytes) -> tuple[Space, str]:
-        """Return the space and the key of the record that ``member`` is."""
+    def place(member: bytes) -> tuple[Space, str] | None:
+        """Return the space and the key of the record that ``member`` is, None if it is none."""
         name, _, key = member.partition(b":")
-        return _SPACES[name + b":"], key.decode()
+        space, text = _SPACES.get(name + b":"), key_of(key)
+        return None if space is None or text is None else (space, text)
 
     def _tag(self, space: Space, key: str) -> bytes:
         owner = key.rpartition("#")[0] if space is Space.THREADS else key

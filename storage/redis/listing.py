@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torpor.storage.redis.layout import PARTITIONS
+from torpor.storage.redis.layout import PARTITIONS, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,14 +30,15 @@ def listed_keys(
         begin = b"(" + after.encode()
     count = _LEAST + 2 * hint // PARTITIONS
     while True:
-        pages: list[list[bytes]] = server.run(
+        pages: list[list[bytes]] = server.run_all(
             [("ZRANGEBYLEX", listing, begin, end, "LIMIT", 0, count) for listing in listings]
         )
         # Beyond the end of a full page that listing may have keys that have not been fetched.
         ends = [page[-1] for page in pages if len(page) == count]
         last = min(ends, default=None)
         for key in sorted(key for page in pages for key in page if last is None or key <= last):
-            yield key.decode()
+            if (text := key_of(key)) is not None:
+                yield text
         if last is None:
             return
         begin = b"(" + last
@@ -49,7 +50,7 @@ def due_members(
     """Return up to ``limit`` members of ``wakes`` with a score of at most ``before``, in order."""
     count = min(limit, _LEAST + 2 * limit // PARTITIONS)
     while True:
-        pages: list[list[tuple[bytes, float]]] = server.run(
+        pages: list[list[tuple[bytes, float]]] = server.run_all(
             [
                 ("ZRANGEBYSCORE", wake, "-inf", before, "WITHSCORES", "LIMIT", 0, count)
                 for wake in wakes

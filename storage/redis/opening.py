@@ -7,6 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from torpor.storage import codec
 from torpor.storage.errors import ConfigurationError, SchemaVersionError
 from torpor.storage.redis.durability import Durability
 from torpor.storage.redis.layout import PARTITIONS
@@ -57,9 +58,9 @@ def _require_format(server: Server, layout: Layout) -> None:
         [found] = server.run([("GET", layout.format)])
     place = f"{server.place}, {layout.format.decode()}"
     try:
-        document = json.loads(found)
+        document = codec.loads(found.decode())
         version, partitions = int(document["format"]), int(document["partitions"])
-    except (KeyError, TypeError, ValueError) as error:
+    except codec.UNDECODABLE as error:
         msg = f"{place} is not Torpor's; choose another prefix"
         raise ConfigurationError(msg) from error
     if version > FORMAT_VERSION:

@@ -59,7 +59,7 @@ class Records:
 
         What has been written meanwhile stays.
         """
-        replies = self._server.run(
+        replies = self._server.run_all(
             [
                 run_script(
                     FORGET,
@@ -76,8 +76,8 @@ class Records:
     def deleted(self, space: Space) -> Iterator[str]:
         """Yield the key of every tombstone of a space, in no order."""
         indexes = self._layout.tombstones()
-        for members in self._server.run([("ZRANGE", index, 0, -1) for index in indexes]):
-            places = map(self._layout.place, members)
+        for members in self._server.run_all([("ZRANGE", index, 0, -1) for index in indexes]):
+            places = filter(None, map(self._layout.place, members))
             yield from (key for place, key in places if place is space)
 
     def vacuum(self, before: float) -> int:
@@ -88,10 +88,11 @@ class Records:
         removed = kept = 0
         while True:
             limit = ("LIMIT", kept, _AT_ONCE)
-            [members] = self._server.run([("ZRANGEBYSCORE", index, "-inf", f"({before!r}", *limit)])
+            command = ("ZRANGEBYSCORE", index, "-inf", f"({before!r}", *limit)
+            [members] = self._server.run_all([command])
             if not members:
                 return removed
-            places = [self._layout.place(member) for member in members]
+            places = list(filter(None, map(self._layout.place, members)))
             found = list(zip(places, self.find(places), strict=True))
             tombs = [
                 (place, stored)

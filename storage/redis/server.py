@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from torpor.storage.errors import CorruptRecordError
 from torpor.storage.redis.errors import DRIVER_ERRORS, is_wrong_type, translate
 from torpor.storage.redis.scripts import SCRIPTS
 
@@ -68,6 +69,15 @@ class Server:
             if isinstance(reply, Exception) and not is_wrong_type(reply):
                 self._leave_replica(reply)
                 raise translate(reply, self.place, opening=self.opening) from reply
+        return replies
+
+    def run_all(self, commands: Sequence[Command], **options: Any) -> list[Any]:
+        """Do the same with indexes: another type of value under the key of one is damage."""
+        replies = self.run(commands, **options)
+        for command, reply in zip(commands, replies, strict=True):
+            if is_wrong_type(reply):
+                detail = f"an index holds another type of value: {command[0]}: {reply}"
+                raise CorruptRecordError(self.place, detail) from reply
         return replies
 
     def ask(self, *command: Any) -> Any:

@@ -135,6 +135,7 @@ _MESSAGES: tuple[tuple[str, _Meaning], ...] = (
     (r"database .* does not exist", _NO_DATABASE),
     (r"too many (clients|connections)|remaining connection slots", _BUSY),
     (r"no such table", _NO_TABLE),
+    (r"Could not decode to UTF-8", _Meaning(StorageError, "a damaged text")),
 )
 
 

@@ -202,10 +202,10 @@ class Statements:
             connection.execute(delete(self._tables.entries).where(or_(*some)))
 
     def vacuum(self, connection: Connection, space: Space, before: float) -> int:
-        """Remove tombstones; return how many."""
+        """Remove tombstones; return how many. What holds more than those do is damaged."""
         table = self._tables.records[space]
-        dead = table.c.deleted == 1
-        return connection.execute(delete(table).where(dead, table.c.updated_at < before)).rowcount
+        dead = table.c.deleted == 1, table.c.data.is_(None), table.c.thread.is_(None)
+        return connection.execute(delete(table).where(*dead, table.c.updated_at < before)).rowcount
 
 
 class SQLiteStatements(Statements):

@@ -280,7 +280,11 @@ class SQLStorage(Storage):
         rows = self._database.read(
             lambda connection: self._statements.list_due(connection, before, limit)
         )
-        return [Due(Space(space), key, float(wake_at)) for space, key, wake_at in rows]
+        return [
+            Due(Space(space), key, float(wake_at))
+            for space, key, wake_at in rows
+            if isinstance(key, str)  # SQLite takes anything for one
+        ]
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -342,9 +346,11 @@ def _record(row: Sequence[Any]) -> Record | CorruptRecordError:
 
 def _entry(thread_id: str, row: Sequence[Any]) -> Entry:
     seq, checksum, document = row
-    if not isinstance(document, str) or (
-        codec.entry_checksum(thread_id, seq, document) != checksum
-    ):
+    try:
+        sound = codec.entry_checksum(thread_id, seq, document) == checksum
+    except codec.UNDECODABLE:
+        sound = False
+    if not sound:
         raise CorruptRecordError(thread_id, f"the checksum of entry {seq} does not fit")
     return codec.decode_entry(document, seq, thread_id)
 
@@ -353,7 +359,7 @@ def _entry_id(document: Any) -> str:
     """Return the id in an entry's document; none that any entry has, if it is broken."""
     try:
         return str(codec.decode_entry(document, 0, "").id)
-    except (CorruptRecordError, TypeError):
+    except CorruptRecordError:
         return ""
 
 

@@ -128,6 +128,8 @@ class DatabaseFile:
                 return cursor.fetchone()
             finally:
                 cursor.close()
+        except UnicodeEncodeError as error:  # by a key that was read here, and is damaged
+            raise CorruptRecordError(str(self.path), f"it has no UTF-8 form: {error}") from error
         except sqlite3.Error as error:
             raise self._translated(error) from error
         finally:

@@ -164,8 +164,9 @@ def _wanted(space: Space) -> str:
 
 
 _JSON_COLUMNS = """
-    stored.key, CASE typeof(rev) WHEN 'integer' THEN rev END, CAST(change_id AS TEXT), CAST(deleted AS INTEGER),
-    CAST(kind AS TEXT), CAST(version AS INTEGER), quote(wake_at), quote(updated_at),
+    stored.key, CASE typeof(rev) WHEN 'integer' THEN rev END, CAST(change_id AS TEXT),
+    CAST(deleted AS INTEGER), CAST(kind AS TEXT), CAST(version AS INTEGER),
+    quote(wake_at), quote(updated_at),
     CAST(thread AS TEXT), CAST(checksum AS INTEGER)
 """  # no-ops, unless there is a blob, which JSON cannot hold, or a revision that is no number
 

@@ -247,6 +247,10 @@ class SQLiteStorage(Storage):
         if found != "ok":
             for line in found.splitlines():
                 yield Finding("database", str(self.path), line)
+            return
+        for space in Space:
+            for key in json.loads(self._fetch_text(sql.strange_keys(space), ())):
+                yield Finding("record", f"{space.value} {key}", "its key is no text")
 
     def _texts(self, statement: str, after: str | None, limit: int) -> Sequence[str]:
         begin = "" if after is None else after + "\0"

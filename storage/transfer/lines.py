@@ -27,10 +27,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from torpor.storage import codec
 from torpor.storage.errors import CorruptExportError, SchemaVersionError
 from torpor.storage.records import Entry, Record, Space, ThreadHead
 
@@ -90,42 +91,48 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+# What every storage can hold. Of a time an integer stays one.
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Time = Annotated[int, Field(ge=-(2**1000), le=2**1000)] | float
+
+
 class _Head(_Strict):
     id: str
-    rev: int = Field(ge=0)
-    start: int = Field(ge=0)
+    rev: _Count
+    start: _Count
     last: str | None
-    created_at: int | float
-    updated_at: int | float
+    created_at: _Time
+    updated_at: _Time
     metadata: dict[str, Any]
 
 
 class _Thread(_Strict):
     space: Literal["threads"]
     key: str
-    rev: int = Field(ge=0)
-    updated_at: int | float
-    wake_at: int | float | None
+    rev: _Count
+    updated_at: _Time
+    wake_at: _Time | None
     thread: _Head
 
 
 class _Checkpoint(_Strict):
     space: Literal["checkpoints"]
     key: str
-    rev: int = Field(ge=1)
-    updated_at: int | float
-    wake_at: int | float | None
+    rev: Annotated[_Count, Field(ge=1)]
+    updated_at: _Time
+    wake_at: _Time | None
     kind: str
-    version: int
+    version: _Whole
     thread: _Head | None
     data: str
 
 
 class _Entry(_Strict):
-    seq: int = Field(ge=0)
+    seq: _Count
     id: str
     kind: str
-    at: int | float
+    at: _Time
     payload: Any
     refs: dict[str, Any]
 
@@ -135,9 +142,9 @@ class _Entries(_Strict):
 
 
 class _Counts(_Strict):
-    checkpoints: int
-    threads: int
-    entries: int
+    checkpoints: _Count
+    threads: _Count
+    entries: _Count
     digest: str = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -232,7 +239,7 @@ def decode_line(line: bytes, number: int) -> Line:
             counts = vars(_End(**document).end)
             return Line(Totals(**counts | {"digest": int(counts["digest"], 16)}), Totals())
         return _decode_record(document, digest)
-    except (ValidationError, TypeError) as error:
+    except codec.UNDECODABLE as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         place = ".".join(map(str, first["loc"])) if first else ""
         detail = f"{place}: {first['msg']}" if first else str(error)
@@ -270,17 +277,12 @@ def _unseal(line: bytes, number: int) -> tuple[dict[str, Any], int]:
     if not seal or given != digest.hex().encode() + b'"}':
         _refuse(number, "it was changed or cut off: its checksum does not fit")
     try:
-        document: Any = json.loads((body + b"}").decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        document: Any = codec.loads((body + b"}").decode())
+    except codec.UNDECODABLE as error:
         raise CorruptExportError(number, f"not JSON: {error}") from error
     if not isinstance(document, dict):
         _refuse(number, "not a JSON object")
     return document, int.from_bytes(digest, "big")  # pyright: ignore[reportUnknownVariableType] - of JSON
-
-
-def _no_constant(name: str) -> NoReturn:
-    msg = f"{name} is no number of JSON's"
-    raise ValueError(msg)
 
 
 def _refuse(number: int, detail: str) -> NoReturn:

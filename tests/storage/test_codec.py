@@ -48,7 +48,7 @@ RECORDS = st.builds(
     data=st.none() | JSON.map(codec.dumps),
     thread=st.none() | HEADS,
     wake_at=st.none() | MOMENTS,
-)
+).filter(lambda record: not record.deleted or (record.data is None and record.thread is None))
 
 ENTRY = Entry(kind="note", payload={"n": [1, None]}, refs={"r": "x"}, at=1.5, id="e1", seq=4)
 HEAD = ThreadHead(id="a#1", rev=5, start=2, last="e1", created_at=1.0, metadata={"m": "é"})
