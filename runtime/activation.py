@@ -266,6 +266,7 @@ class Activation(ThawingActor):
             if self.mailbox:  # put there by a sender that saw the claim still
                 self.claimed = True
                 return False
+            self.batch = None
             self.runner = None
         self.manager.rested(self)
         return True

@@ -288,11 +288,13 @@ class Reply(pykka.Future[R], Generic[R]):
         assert manager is not None
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        wake = partial(manager.wakes_on(loop).wake, future)
+        wakes = manager.wakes_on(loop)
+        wake = partial(wakes.wake, future)
         waiters = self._add_waiter(wake)
         if self._done:
             return
-        cancel = None if call.deadline is None else manager.clock.call_at(loop, call.deadline, wake)
+        if call.deadline is not None:
+            wakes.wake_at(call.deadline, future)
         turn = current_turn()
         try:
             if turn is None:
@@ -305,8 +307,7 @@ class Reply(pykka.Future[R], Generic[R]):
             raise
         finally:
             waiters.remove(wake)
-            if cancel is not None:
-                cancel()
+            wakes.forget(future)
         if not self._done:
             self._time_out(call, manager.clock.monotonic())
 

@@ -9,7 +9,6 @@ share.
 from __future__ import annotations
 
 import heapq
-import itertools
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IdleTable"]
 
-Entry = tuple[float, int, "Activation"]
+Entry = tuple[float, "Activation"]
 
 _FEW = 64
 
@@ -34,7 +33,6 @@ class IdleTable:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ticket = itertools.count()
         self._by_timeout: dict[float | None, list[Entry]] = {}
         self._watched: set[float] = set()
         self._gone = 0
@@ -54,7 +52,7 @@ class IdleTable:
                 return False
             activation.listed = True
             heap = self._by_timeout.setdefault(timeout, [])
-            heapq.heappush(heap, (since, next(self._ticket), activation))
+            heapq.heappush(heap, (since, activation))
             if timeout is None or timeout in self._watched:
                 return False
             self._watched.add(timeout)
@@ -69,9 +67,10 @@ class IdleTable:
                 return
             activation.listed = False
             self._gone += 1
-            if self._gone > max(_FEW, sum(map(len, self._by_timeout.values())) // 2):
+            listed = sum(map(len, self._by_timeout.values()))
+            if self._gone == listed or self._gone > max(_FEW, listed // 2):
                 for heap in self._by_timeout.values():
-                    heap[:] = [entry for entry in heap if entry[2].listed]
+                    heap[:] = [entry for entry in heap if entry[1].listed]
                     heapq.heapify(heap)
                 self._gone = 0
 
@@ -81,7 +80,7 @@ class IdleTable:
         with self._lock:
             heap = self._by_timeout.get(timeout, [])
             while self._correct_front(heap):
-                since, _, activation = heap[0]
+                since, activation = heap[0]
                 if since + timeout > now:
                     return due, since + timeout
                 heapq.heappop(heap)
@@ -95,7 +94,7 @@ class IdleTable:
         with self._lock:
             while heaps := list(filter(self._correct_front, self._by_timeout.values())):
                 oldest = min(heaps, key=_front)
-                _, _, activation = heapq.heappop(oldest)
+                _, activation = heapq.heappop(oldest)
                 activation.listed = False
                 if wanted(activation):
                     return activation
@@ -104,20 +103,20 @@ class IdleTable:
     def _correct_front(self, heap: list[Entry]) -> bool:
         """Have an agent at rest, with the time it rests since, at the front; False: none is."""
         while heap:
-            since, _, activation = heap[0]
+            since, activation = heap[0]
             if not activation.listed:
                 heapq.heappop(heap)
                 self._gone -= 1
             elif (rests_since := activation.idle_since) == since:
                 return True
             elif rests_since is not None:
-                heapq.heapreplace(heap, (rests_since, next(self._ticket), activation))
+                heapq.heapreplace(heap, (rests_since, activation))
             else:
                 heapq.heappop(heap)
                 activation.listed = False
                 if (rests_since := activation.idle_since) is not None:
                     activation.listed = True
-                    heapq.heappush(heap, (rests_since, next(self._ticket), activation))
+                    heapq.heappush(heap, (rests_since, activation))
         return False
 
 

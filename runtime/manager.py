@@ -199,7 +199,7 @@ class InstanceManager:
         if wakes is None:
             for other in [other for other in self._wakes if other.is_closed()]:
                 self._wakes.pop(other, None)
-            wakes = self._wakes.setdefault(loop, Wakes(loop))
+            wakes = self._wakes.setdefault(loop, Wakes(loop, self.clock))
         return wakes
 
     def deliver(self, ref: AgentRef[Any], call: Call, *, inline: bool = False) -> Activation | None:

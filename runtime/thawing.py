@@ -69,6 +69,9 @@ class ThawingActor(TransactionalActor):
         self.load_since: float | None = None
         self.loading = False
 
+    def __lt__(self, other: ThawingActor) -> bool:
+        return False  # of those that came to rest at the same time any may be the first
+
     @abstractmethod
     def leave(self) -> bool:
         """End this activation unless a message waits; return whether. With the lock held."""

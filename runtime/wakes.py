@@ -1,4 +1,7 @@
-"""Wakes tasks on event loops from other threads, by one call into a loop for a whole burst.
+"""Wakes tasks on event loops, from any thread and at deadlines.
+
+What comes from other threads takes one call into a loop for a whole burst, and all deadlines
+share one timer of the loop: few of them are ever reached.
 
 A call into a loop from another thread writes to a socket, which lets go of the interpreter: the
 loop's thread takes it, and who had it waits for its next turn, up to 5 ms. A batch of replies
@@ -16,7 +19,9 @@ from torpor.eventloop import current_loop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+
+    from torpor.clock import Clock
 
 __all__ = ["Wakes", "gathered"]
 
@@ -24,12 +29,16 @@ _local = threading.local()
 
 
 class Wakes:
-    """What is to be woken on one event loop. ``wake`` is for any thread."""
+    """What is to be woken on one event loop. ``wake`` is for any thread, the rest for its own."""
 
-    __slots__ = ("_called", "_futures", "loop")
+    __slots__ = ("_called", "_cancel", "_clock", "_deadlines", "_futures", "_next", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self.loop = loop
+        self._clock = clock
+        self._deadlines: dict[asyncio.Future[None], float] = {}
+        self._next: float | None = None
+        self._cancel: Callable[[], None] | None = None
         self._futures: list[asyncio.Future[None]] = []
         self._called = False
 
@@ -61,6 +70,38 @@ class Wakes:
         del self._futures[:came]
         for future in futures:
             _set(future)
+
+    def wake_at(self, deadline: float, future: asyncio.Future[None]) -> None:
+        """Set ``future`` when the clock has come to ``deadline``, unless ``forget`` is first."""
+        self._deadlines[future] = deadline
+        if self._next is None or deadline < self._next:
+            self._wait_until(deadline)
+
+    def forget(self, future: asyncio.Future[None]) -> None:
+        """Do not wake ``future`` at its deadline any more."""
+        self._deadlines.pop(future, None)
+
+    def _wait_until(self, deadline: float) -> None:
+        if self._cancel is not None:
+            self._cancel()
+        self._next = deadline
+        self._cancel = self._clock.call_at(self.loop, deadline, self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        if current_loop() is self.loop:
+            self._wake_due()
+            return
+        with contextlib.suppress(RuntimeError):  # see ``call``
+            self.loop.call_soon_threadsafe(self._wake_due)
+
+    def _wake_due(self) -> None:
+        now = self._clock.monotonic()
+        self._next = self._cancel = None
+        for future in [future for future, due in self._deadlines.items() if due <= now]:
+            _set(future)
+            del self._deadlines[future]
+        if self._deadlines:
+            self._wait_until(min(self._deadlines.values()))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+from torpor.clock import SystemClock
+from torpor.testing import ManualClock
 from torpor.wakes import Wakes, gathered
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def run(wake: Callable[[Wakes, list[asyncio.Future[None]]], None]) -> int:
         assert isinstance(loop, CountingLoop)
 
         async def wait() -> None:
-            wakes = Wakes(loop)
+            wakes = Wakes(loop, SystemClock())
             futures: list[asyncio.Future[None]] = [loop.create_future() for _ in range(TASKS)]
             in_thread(lambda: wake(wakes, futures))
             await asyncio.gather(*futures)
@@ -81,7 +83,7 @@ def test_each_burst_is_woken() -> None:
 
     async def wait() -> None:
         loop = asyncio.get_running_loop()
-        wakes = Wakes(loop)
+        wakes = Wakes(loop, SystemClock())
         for _ in range(rounds):
             futures: list[asyncio.Future[None]] = [loop.create_future() for _ in range(TASKS)]
             threads = [threading.Thread(target=wakes.wake, args=(future,)) for future in futures]
@@ -105,7 +107,7 @@ def test_a_closed_loop_is_left_alone() -> None:
 
     loop = asyncio.new_event_loop()
     loop.close()
-    closed = Wakes(loop)
+    closed = Wakes(loop, SystemClock())
 
     assert run(burst) == 1
 
@@ -119,3 +121,27 @@ def test_a_task_that_is_cancelled_first() -> None:
             wakes.wake(future)
 
     run(burst)
+
+
+def test_deadlines_share_one_timer() -> None:
+    """Each is kept, in whatever order they were given, and one that is forgotten is not."""
+
+    async def wait() -> None:
+        loop, clock = asyncio.get_running_loop(), ManualClock()
+        wakes, now = Wakes(loop, clock), clock.monotonic()
+        late, early, forgotten, last = (loop.create_future() for _ in range(4))
+        for future, after in ((late, 5), (early, 1), (forgotten, 2), (last, 9)):
+            wakes.wake_at(now + after, future)
+        wakes.forget(forgotten)
+
+        await asyncio.to_thread(clock.advance, 1)
+        await early
+        assert not late.done()
+        clock.advance(4)
+        await late
+        assert not last.done()
+        assert not forgotten.done()
+        clock.advance(4)
+        await last
+
+    asyncio.run(wait())
