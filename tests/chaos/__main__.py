@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.places import PLACES
-from tests.chaos.run import Totals, run
+from tests.chaos.run import run
+from tests.chaos.totals import Totals, table
 
 DEEDS = 20
 
@@ -22,26 +26,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first one; replay a failure")
     parser.add_argument("--places", nargs="+", choices=PLACES, default=list(PLACES))
     options = parser.parse_args()
+    logging.getLogger("torpor").addHandler(logging.NullHandler())  # of lives in this process
     end = time.monotonic() + options.minutes * 60
     totals: dict[str, Totals] = {name: Totals() for name in options.places}
-    runs = 0
     for seed in itertools.count(options.seed):
         name = options.places[seed % len(options.places)]
-        with tempfile.TemporaryDirectory() as folder, closing(PLACES[name](Path(folder))) as place:
-            try:
-                totals[name] += run(seed, place, deeds=DEEDS)
-            except BaseException:
-                print(f"failed: python -m tests.chaos --places {name} --seed {seed}", flush=True)
-                raise
-        runs += 1
+        try:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                closing(PLACES[name](Path(folder))) as place,
+            ):
+                total = run(seed, place, deeds=DEEDS)
+        except pytest.skip.Exception as missing:
+            parser.error(f"{name} cannot be had: {missing}; name others by --places")
+        except BaseException:
+            print(f"failed: python -m tests.chaos --places {name} --seed {seed}", flush=True)
+            raise
+        totals[name] += total
+        print(f"seed {seed}, {name}: {total.acknowledged:,} acknowledged", flush=True)
         if time.monotonic() >= end:
             break
-    print(f"{runs} runs, seeds {options.seed} to {options.seed + runs - 1}")
+    print()
     for name, total in totals.items():
-        print(f"{name}: {total.acknowledged:,} acknowledged, {total.kept:,} kept: none missing,")
-        print("  none twice, order kept, nothing there that was said not to have happened")
-        print("  done:", ", ".join(f"{n} x {deed}" for deed, n in total.deeds.most_common()))
-        print("  told:", ", ".join(f"{n} x {error}" for error, n in total.errors.most_common()))
+        print(f"{name}: {total.kept:,} kept", total.details(), sep="\n")
+    print()
+    print(table(totals))
+    print("None missing, none twice, order kept, threads contiguous, pointers right.")
 
 
 if __name__ == "__main__":

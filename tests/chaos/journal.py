@@ -9,9 +9,11 @@ from pydantic import Field
 
 from torpor import Agent
 
-__all__ = ["JOURNALS", "Journal", "Note"]
+__all__ = ["ARCHIVES", "JOURNALS", "Archive", "Journal", "Note"]
 
 JOURNALS = 20
+ARCHIVES = 2
+_ONE_COPIED_OF = 5
 
 
 class Note(NamedTuple):
@@ -25,6 +27,21 @@ class Note(NamedTuple):
         """The key of the journal that it is sent to."""
         return f"{random.Random(f'{self.sender} {self.number}').randrange(JOURNALS)}"
 
+    @property
+    def archive(self) -> str | None:
+        """The key of the archive that gets a copy, if one does."""
+        if self.number % _ONE_COPIED_OF:
+            return None
+        return f"{self.number // _ONE_COPIED_OF % ARCHIVES}"
+
+
+class Archive(Agent, kind="chaos_archive"):
+    """Keeps in its thread what journals send it by durable messages."""
+
+    def file(self, journal: str, place: int, sender: str, number: int) -> None:
+        """Keep a copy of what stands at ``place`` in ``journal``."""
+        self.thread.append("copy", [journal, place, sender, number])
+
 
 class Journal(Agent, kind="chaos_journal"):
     """Keeps every note in its thread; in its state how many, and the last of each sender."""
@@ -33,7 +50,11 @@ class Journal(Agent, kind="chaos_journal"):
     last: dict[str, int] = Field(default_factory=dict)
 
     def keep(self, sender: str, number: int) -> int:
-        """Keep a note; return its place in the thread."""
+        """Keep a note, send some to an archive; return its place in the thread."""
         self.count += 1
         self.last[sender] = number
-        return self.thread.append("note", [sender, number]).seq
+        place = self.thread.append("note", [sender, number]).seq
+        archive = Note(sender, number).archive
+        if archive is not None:
+            self.runtime.get(Archive, archive).send(Archive.file, self.id, place, sender, number)
+        return place

@@ -1,4 +1,4 @@
-"""One chaos run: a seed, a place, workers, and what is done to them."""
+"""One chaos run: a seed, a place, lives, and what is done to them."""
 
 from __future__ import annotations
 
@@ -6,55 +6,24 @@ import random
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from tests.chaos.life import LONGER_THAN_ANY_TIMEOUT
+from tests.chaos.told import Told
+from tests.chaos.totals import Totals
 from tests.chaos.verdict import judge
-from tests.chaos.worker import STORAGE_TIMEOUT, TIMEOUT
-from tests.chaos.workers import Told, Worker
+from tests.chaos.workers import ProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.servers.base import PrivateServer
+    from tests.chaos.places import Place
+    from tests.chaos.workers import Worker
 
-__all__ = ["Place", "Totals", "run"]
+__all__ = ["run"]
 
 WORKERS = 3
-LONGER_THAN_ANY_TIMEOUT = TIMEOUT + STORAGE_TIMEOUT + 0.5
-
-
-@dataclass
-class Totals:
-    """What came together in one run or several."""
-
-    acknowledged: int = 0
-    kept: int = 0
-    deeds: Counter[str] = field(default_factory=Counter[str])
-    errors: Counter[str] = field(default_factory=Counter[str])
-
-    def __iadd__(self, other: Totals) -> Self:
-        """Add another run's."""
-        self.acknowledged += other.acknowledged
-        self.kept += other.kept
-        self.deeds += other.deeds
-        self.errors += other.errors
-        return self
-
-
-@dataclass
-class Place:
-    """Where the agents hibernate to: a file, or a server that may be stopped."""
-
-    url: str
-    file: Path | None = None
-    server: PrivateServer | None = None
-
-    def close(self) -> None:
-        """Give up the server, if it has one."""
-        if self.server is not None:
-            self.server.close()
+STEPS = (1.0, 60.0, 3600.0, 86400.0)
 
 
 def run(seed: int, place: Place, *, deeds: int) -> Totals:
@@ -63,13 +32,14 @@ def run(seed: int, place: Place, *, deeds: int) -> Totals:
     with ExitStack() as leaving:
         chaos = _Chaos(seed, place, told, leaving)
         for _ in range(deeds):
-            told.wait_for(chaos.chance.randrange(1, 200))
+            told.wait_for(chaos.chance.randrange(1, place.pace))
             chaos.do_something()
         told.wait_for(100)
         chaos.finish()
     assert not told.broken, "\n".join(told.broken)
-    kept = judge(place.url, told)
-    return Totals(len(told.acknowledged), kept, chaos.deeds, told.errors)
+    with place.opened() as storage:
+        kept = judge(storage, told)
+    return Totals(1, len(told.acknowledged), kept, chaos.deeds, told.faults, told.errors)
 
 
 class _Chaos:
@@ -82,15 +52,14 @@ class _Chaos:
         self._leaving = leaving
         self._lives = 0
         self._workers = [self._live() for _ in range(WORKERS)]
+        self._deck: list[Callable[[], None]] = []
 
     def do_something(self) -> None:
-        """Do one thing to one worker, or to the server of all."""
-        choices: list[Callable[[], None]] = [self._kill, self._kill, self._make_a_zombie]
-        if self._place.file is not None:
-            choices.append(self._fill_disk)
-        if self._place.server is not None:
-            choices += [self._restart_server, self._crash_server_while_it_recovers]
-        deed = self.chance.choice(choices)
+        """Do one thing to one worker, to all, or to their server."""
+        if not self._deck:
+            self._deck = self._all_deeds()
+            self.chance.shuffle(self._deck)
+        deed = self._deck.pop()
         self.deeds[deed.__name__.strip("_").replace("_", " ")] += 1
         deed()
 
@@ -99,36 +68,64 @@ class _Chaos:
         for worker in self._workers:
             worker.finish()
 
+    def _all_deeds(self) -> list[Callable[[], None]]:
+        """Return what can be done here, the more often the likelier."""
+        deeds = [self._storm, self._storm, self._step_clock]
+        if self._processes():
+            deeds += [self._kill, self._kill, self._freeze]
+        if self._place.disk:
+            deeds += [self._fill_disk]
+        if self._place.server is not None:
+            deeds += [self._restart_server, self._freeze_server]
+            deeds += [self._crash_server_while_it_recovers]
+        return deeds
+
+    def _processes(self) -> list[ProcessWorker]:
+        return [worker for worker in self._workers if isinstance(worker, ProcessWorker)]
+
     def _live(self) -> Worker:
         self._lives += 1
-        worker = Worker(self._place.url, f"{self._seed}-{self._lives}", self._told)
+        worker = self._place.start(f"{self._seed}-{self._lives}", self._told.take)
         self._leaving.callback(worker.close)
         return worker
 
-    def _kill(self) -> None:
-        index = self.chance.randrange(WORKERS)
-        self._workers[index].kill()
-        self._workers[index] = self._live()
+    # -- to a worker --------------------------------------------------------------------------
 
-    def _make_a_zombie(self) -> None:
-        worker = self.chance.choice(self._workers)
-        worker.pause()
+    def _storm(self) -> None:
+        self.chance.choice(self._workers).order(f"storm {self.chance.random()}")
+
+    def _step_clock(self) -> None:
+        seconds = self.chance.choice(STEPS) * self.chance.choice((1, -1))
+        self.chance.choice(self._workers).order(f"clock {seconds}")
+
+    def _kill(self) -> None:
+        worker = self.chance.choice(self._processes())
+        worker.kill()
+        self._workers[self._workers.index(worker)] = self._live()
+
+    def _freeze(self) -> None:
+        worker = self.chance.choice(self._processes())
+        worker.freeze()
         time.sleep(LONGER_THAN_ANY_TIMEOUT)
         worker.go_on()
 
+    # -- to what they share -------------------------------------------------------------------
+
     def _fill_disk(self) -> None:
-        assert self._place.file is not None
-        worker = self.chance.choice(self._workers)
-        log = self._place.file.with_name(f"{self._place.file.name}-wal")
-        worker.fill_disk(log.stat().st_size if log.exists() else 0)
-        time.sleep(self.chance.uniform(0.1, 1))
-        worker.free_disk()
+        with self._place.full_disk(self.chance, self._processes()):
+            time.sleep(self.chance.uniform(0.1, 1))
 
     def _restart_server(self) -> None:
         assert self._place.server is not None
         self._place.server.stop(self.chance.choice(list(self._place.server.stops)))
         time.sleep(self.chance.uniform(0, LONGER_THAN_ANY_TIMEOUT))
         self._place.server.start()
+
+    def _freeze_server(self) -> None:
+        assert self._place.server is not None
+        self._place.server.freeze()
+        time.sleep(LONGER_THAN_ANY_TIMEOUT)
+        self._place.server.go_on()
 
     def _crash_server_while_it_recovers(self) -> None:
         assert self._place.server is not None

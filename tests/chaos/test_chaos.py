@@ -13,14 +13,23 @@ from tests.chaos.run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
+EVERY_KIND = 248
+"""A seed that begins with a kill, a freeze, faults and, by place, a full disk or restarts."""
+
+longer = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "deeds"),
+    [(EVERY_KIND, 5), *(pytest.param(seed, 20, marks=longer) for seed in (1, 2))],
+)
 @pytest.mark.parametrize("place", PLACES)
-def test_what_was_acknowledged_stays(tmp_path: Path, place: str, seed: int) -> None:
-    """Kills, zombies, full disks, restarts, jumping clocks: nothing is lost, doubled or moved."""
+def test_what_was_acknowledged_stays(tmp_path: Path, place: str, seed: int, deeds: int) -> None:
+    """Kills, zombies, full disks, restarts, faults, clocks: nothing is lost, doubled or moved."""
     with closing(PLACES[place](tmp_path)) as somewhere:
-        totals = run(seed, somewhere, deeds=5)
+        totals = run(seed, somewhere, deeds=deeds)
 
     assert totals.kept >= totals.acknowledged > 0
-    assert totals.deeds.total() == 5
+    assert totals.deeds.total() == deeds
+    assert totals.faults.total() > 0

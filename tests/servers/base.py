@@ -22,7 +22,7 @@ from torpor.storage.errors import StorageUnavailableError
 from torpor.storage.testing.kit import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["PrivateServer", "program"]
 
@@ -39,9 +39,9 @@ class PrivateServer(ABC):
     user: ClassVar[str | None] = None
     """Who runs it if the tests are run by root and the server refuses to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: Path | None = None) -> None:
         # Not pytest's folder, which the server's user can't reach.
-        self.folder = Path(tempfile.mkdtemp(prefix="torpor-server-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="torpor-server-", dir=where))
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port: int = free.getsockname()[1]
         self._user: int | None = None
@@ -75,10 +75,20 @@ class PrivateServer(ABC):
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.launch()
-        assert self._process is not None
+        for process in self._until_it_answers():
+            assert process.poll() is None, self._log.read_text()
+
+    def revive(self) -> None:
+        """Wait until it answers; start it again if it has ended, or does so now."""
+        for process in self._until_it_answers():
+            if process.poll() is not None:
+                self.launch()
+
+    def _until_it_answers(self) -> Iterator[subprocess.Popen[bytes]]:
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
-            assert self._process.poll() is None, self._log.read_text()
+            assert self._process is not None
+            yield self._process
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.02)
 
@@ -104,6 +114,24 @@ class PrivateServer(ABC):
         assert self._process is not None
         self._process.send_signal(self.stops[how])
         self._process.wait(PATIENCE)
+
+    def freeze(self) -> None:
+        """Stop it where it stands, with all its processes."""
+        self._send_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on, as if no time had passed."""
+        self._send_all(signal.SIGCONT)
+
+    def _send_all(self, what: signal.Signals) -> None:
+        """Send it to parents first: one that has stopped gets no more children."""
+        assert self._process is not None
+        found = [self._process.pid]
+        for pid in found:
+            with suppress(ProcessLookupError, FileNotFoundError):  # a child may end meanwhile
+                os.kill(pid, what)
+                children = Path(f"/proc/{pid}/task/{pid}/children")
+                found += map(int, children.read_text().split())
 
     def close(self) -> None:
         """End it and remove its folder."""
