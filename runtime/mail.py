@@ -16,7 +16,7 @@ from torpor.bookkeeping import refused
 from torpor.calls import Call, Reply
 from torpor.events import MessageDelivered
 from torpor.origin import Mailed
-from torpor.outbox import TRANSIENT
+from torpor.outbox import LONGEST_RETRY, TRANSIENT, retry_in
 from torpor.storage import Change, Conflict, Entry, Saved, Space, ThreadWrite
 from torpor.storage.errors import InvalidArgumentsError, StorageError, UnknownMethodError
 from torpor.storage.records import new_id
@@ -52,6 +52,17 @@ def receiver_of(storage: Storage, thread_id: str) -> str | None:
     return None if head is None else head.metadata.get("agent")
 
 
+def _put_off(actor: ThawingActor) -> float | None:
+    """Return when an agent's next message is to be tried, None if that is now."""
+    if actor.system is None:
+        return None
+    now, found = actor.manager.clock.time(), actor.system.finished
+    if found.pause is not None and found.pause.holds(now):
+        return found.pause.until or now + LONGEST_RETRY
+    retry_at = found.mail.retry_at
+    return retry_at if retry_at is not None and retry_at > now else None
+
+
 class Mail:
     """Takes messages from outside, and brings them to live agents. Thread-safe."""
 
@@ -77,8 +88,9 @@ class Mail:
         """Return the turns that apply an agent's next messages, in order. Reads the storage."""
         manager, address = self._manager, actor.address
         place = actor.system.finished.mail if actor.system is not None else MailPlace()
-        if place.retry_at is not None and place.retry_at > manager.clock.time():
-            self._tidy_later(address, place.cursor, place.retry_at)
+        put_off = _put_off(actor)
+        if put_off is not None:
+            self._tidy_later(address, place.cursor, put_off)
             return []
         try:
             thread = manager.storage.load_thread(
@@ -125,7 +137,8 @@ class Mail:
         cursor, retry_at = 0, None
         for origin, turn in zip(origins, turns, strict=True):
             lost = turn.reply_to is None or isinstance(turn.reply_to.error, TRANSIENT)
-            if lost:  # what it noted may not be durable
+            if lost:  # what it noted may not be durable, and at once it would go no better
+                retry_at = self._manager.clock.time() + retry_in(1)
                 break
             cursor, retry_at = max(cursor, origin.cursor), origin.retry_at
             if retry_at is not None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEASE",
+    "LONGEST_RETRY",
     "MAX_FAILURES",
     "MAX_WAITING",
     "TRANSIENT",
@@ -71,8 +72,10 @@ MAX_WAITING = 10_000
 LEASE = 10.0
 """Seconds after which a message that was not heard of is looked after again."""
 
+LONGEST_RETRY = 300.0
+"""Seconds after which at the latest what waits is looked after again."""
+
 _FIRST_RETRY = 1.0
-_LONGEST_RETRY = 300.0
 
 TRANSIENT = (
     AgentPausedError,
@@ -114,7 +117,7 @@ class OutboxMessage:
 
     def renewed(self, now: float) -> OutboxMessage:
         """Return it as it is when it is sent again, or looked after while it is under way."""
-        lease = min(max(now - self.at, LEASE), _LONGEST_RETRY)
+        lease = min(max(now - self.at, LEASE), LONGEST_RETRY)
         return replace(self, held=False, due=now + lease)
 
 
@@ -182,7 +185,8 @@ def lanes(messages: Iterable[OutboxMessage]) -> dict[str, list[OutboxMessage]]:
 
 def retry_in(failures: int) -> float:
     """Return the seconds to wait after so many failures: 1, 2, 4 … 300."""
-    return float(min(_FIRST_RETRY * 2 ** (failures - 1), _LONGEST_RETRY))
+    doublings = min(max(failures - 1, 0), 10)  # a message may wait, and fail, for years
+    return min(_FIRST_RETRY * 2.0**doublings, LONGEST_RETRY)
 
 
 def describe(error: BaseException) -> str:

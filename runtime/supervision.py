@@ -92,4 +92,5 @@ def lift(actor: TransactionalActor) -> bool:
         return False
     state.edit().pause = None
     actor.manager.tell_event(AgentResumed(actor.address))
+    actor.manager.waker.tick(actor.address, mail=True)  # which was put off
     return True

@@ -121,8 +121,11 @@ class Contents:
     def _times(self) -> Iterator[float]:
         for lane in lanes(self.outbox.values()).values():
             yield lane[0].due
+        rest = 0.0 if self.pause is None else self.pause.until
+        if rest is None:  # whoever resumes it saves it, and wakes it
+            return
         for schedule in self.schedules.values():
-            yield schedule.due_at
+            yield max(schedule.due_at, rest)
 
     def encode(self) -> str:
         """Return the section as JSON."""

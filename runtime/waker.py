@@ -33,8 +33,9 @@ class Waker:
     """Puts a tick into the mailbox of every agent that is due. Thread-safe.
 
     It has no thread: the runtime's timer tells the time, a worker asks the storage. Due agents
-    are read from the storage's index, ``_AT_ONCE`` more than those that are being ticked or
-    that nobody here can wake, so that these hold up nobody behind them.
+    are read from the storage's index, ``_AT_ONCE`` more than those that are being ticked, that
+    nobody here can wake, or that are still due after their tick, so that these hold up nobody
+    behind them.
     """
 
     def __init__(self, manager: InstanceManager, interval: float | None) -> None:
@@ -47,6 +48,7 @@ class Waker:
         self._ticking: set[tuple[str, bool]] = set()
         self._again: set[tuple[str, bool]] = set()
         self._stuck: set[str] = set()
+        self._ticked_rows: set[tuple[str, float]] = set()
         self._started = False
         self._polling = False
         self._more = False
@@ -101,17 +103,17 @@ class Waker:
 
     def _wake(self, due: list[str]) -> None:
         for key in due:
-            self._wake_one(key, fresh=False)
+            self._wake_one(key)
 
-    def _wake_one(self, key: str, *, fresh: bool) -> bool:
+    def _wake_one(self, key: str, *, found: Due | None = None) -> bool:
         """Tick the agent that a due record belongs to; False if that can't be done here."""
         if not is_mail(key):
-            return self.tick(key, fresh=fresh)
+            return self.tick(key, found=found)
         try:
             address = receiver_of(self._manager.storage, key)
         except StorageError:
             return False
-        return address is not None and self.tick(address, mail=True, fresh=fresh)
+        return address is not None and self.tick(address, mail=True, found=found)
 
     # -- what the storage knows ---------------------------------------------------------------
 
@@ -137,7 +139,10 @@ class Waker:
         finally:
             with self._lock:
                 self._polling = False
-        stuck = {item.key for item in due if not self._wake_one(item.key, fresh=True)}
+        with self._lock:
+            self._ticked_rows &= {(item.key, item.wake_at) for item in due}
+            stuck = {key for key, _ in self._ticked_rows}
+        stuck |= {item.key for item in due if not self._wake_one(item.key, found=item)}
         with self._lock:
             grown = len(stuck) > len(self._stuck)
             self._stuck = stuck
@@ -147,20 +152,21 @@ class Waker:
 
     # -- ticks --------------------------------------------------------------------------------
 
-    def tick(self, address: str, *, mail: bool = False, fresh: bool = False) -> bool:
+    def tick(self, address: str, *, mail: bool = False, found: Due | None = None) -> bool:
         """Have an agent look after what it has to do; False if it can't be woken here and now.
 
-        ``mail``: there is some. ``fresh``: its copy in memory may be older than what is stored.
+        ``mail``: there is some. ``found``: what the storage says, and so its copy in memory may
+        be older than what is stored.
         """
         tick = (address, mail)
         with self._lock:
             if tick in self._ticking:
-                if not fresh:  # what is due now came up after that one had looked
+                if found is None:  # what is due now came up after that one had looked
                     self._again.add(tick)
                 return True
             self._ticking.add(tick)
         reply: Reply[object] = Reply(self._manager)
-        fresh = fresh and address in self._manager.table
+        fresh = found is not None and address in self._manager.table
         call = Call(address, Control.TICK, (mail,), reply_to=reply, fresh=fresh)
         try:
             self._manager.deliver(self._manager.ref_of(address), call)
@@ -170,12 +176,14 @@ class Waker:
             with self._lock:
                 self._ticking.discard(tick)
             return False
-        reply.on_settled(lambda: self._ticked(tick))
+        reply.on_settled(lambda: self._ticked(tick, found))
         return True
 
-    def _ticked(self, tick: tuple[str, bool]) -> None:
+    def _ticked(self, tick: tuple[str, bool], found: Due | None) -> None:
         with self._lock:
             self._ticking.discard(tick)
+            if found is not None:
+                self._ticked_rows.add((found.key, found.wake_at))
             repeat = tick in self._again
             self._again.discard(tick)
             more = self._more and len(self._ticking) < _AT_ONCE // 2

@@ -9,10 +9,10 @@ import pytest
 from tests.conversation.kit import Script, Shop, effects
 from tests.places.fixtures import all_places, empty_place
 from tests.places.registry import FEATURE_PLACES
+from tests.runtime.quiet import QuietClock
 from torpor import Runtime
 from torpor.conversation import Conversation
 from torpor.storage import open_storage
-from torpor.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,15 +31,16 @@ def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def clock() -> QuietClock:
     """Return a clock that stands still."""
-    return ManualClock()
+    return QuietClock()
 
 
 @pytest.fixture
-def runtime(storage: Storage, clock: ManualClock) -> Iterator[Runtime]:
+def runtime(storage: Storage, clock: QuietClock) -> Iterator[Runtime]:
     """Return a runtime whose time stands still."""
     with Runtime(storage, clock=clock, idle_timeout=60) as runtime:
+        clock.watch(runtime)
         yield runtime
 
 

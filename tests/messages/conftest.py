@@ -9,7 +9,8 @@ import pytest
 from tests.lifecycle.kit import running
 from tests.places.fixtures import all_places, empty_place
 from tests.places.registry import FEATURE_PLACES
-from tests.runtime.kit import ObservedClock, Watch
+from tests.runtime.kit import Watch
+from tests.runtime.quiet import QuietClock
 from torpor.storage import open_storage
 
 if TYPE_CHECKING:
@@ -36,15 +37,16 @@ def memory(empty_place: Callable[[str], str]) -> Iterator[Storage]:
 
 
 @pytest.fixture
-def clock() -> ObservedClock:
+def clock() -> QuietClock:
     """Return a clock that stands still."""
-    return ObservedClock()
+    return QuietClock()
 
 
 @pytest.fixture
-def runtime(storage: Storage, clock: ObservedClock) -> Iterator[Runtime]:
+def runtime(storage: Storage, clock: QuietClock) -> Iterator[Runtime]:
     """Return a runtime on each kind of storage."""
     with running(storage, clock=clock, idle_timeout=60) as runtime:
+        clock.watch(runtime)
         yield runtime
 
 

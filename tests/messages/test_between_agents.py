@@ -37,7 +37,8 @@ from torpor.storage import Change, Put
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
-    from tests.runtime.kit import ObservedClock, Watch
+    from tests.runtime.kit import Watch
+    from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
 
 
@@ -125,7 +126,7 @@ def test_to_itself(runtime: Runtime, watch: Watch) -> None:
 
 
 def test_a_failing_handler_is_tried_again_and_holds_those_behind(
-    runtime: Runtime, clock: ObservedClock, watch: Watch
+    runtime: Runtime, clock: QuietClock, watch: Watch
 ) -> None:
     """Its turn is rolled back; after the back-off it is tried again; order is kept."""
     Receiver.broken.add("2")
@@ -145,7 +146,7 @@ def test_a_failing_handler_is_tried_again_and_holds_those_behind(
 
 
 def test_another_process_takes_over_what_a_dead_one_has_not_sent(
-    storage: Storage, clock: ObservedClock
+    storage: Storage, clock: QuietClock
 ) -> None:
     """The sender's ``wake_at`` brings its outbox to whoever polls next; nobody calls it."""
     with Runtime(storage, clock=clock) as first:
@@ -159,7 +160,7 @@ def test_another_process_takes_over_what_a_dead_one_has_not_sent(
         settled(second, second.get(Sender, "a"))
 
 
-def test_what_is_sent_again_is_applied_once(storage: Storage, clock: ObservedClock) -> None:
+def test_what_is_sent_again_is_applied_once(storage: Storage, clock: QuietClock) -> None:
     """A crash between the receiver's commit and the sender's next one doubles nothing."""
     with Runtime(storage, clock=clock, agents=[Receiver]) as first:
         die_before(first.manager.courier, "_done")
@@ -210,9 +211,7 @@ def test_everything_survives_hibernation_after_every_message(storage: Storage) -
         settled(runtime, runtime.get(Sender, "a"))
 
 
-def test_bookkeeping_keeps_nobody_awake(
-    runtime: Runtime, clock: ObservedClock, watch: Watch
-) -> None:
+def test_bookkeeping_keeps_nobody_awake(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """That a message has arrived is noted in the sender's record, and is no message to it."""
     sender = runtime.get(Sender, "a")
     Receiver.broken.add("1")
@@ -228,9 +227,7 @@ def test_bookkeeping_keeps_nobody_awake(
     assert "sender/a" in {event.agent for event in watch.of(Hibernated)}
 
 
-def test_a_detached_copy_keeps_what_the_runtime_keeps(
-    storage: Storage, clock: ObservedClock
-) -> None:
+def test_a_detached_copy_keeps_what_the_runtime_keeps(storage: Storage, clock: QuietClock) -> None:
     """``thaw`` and ``hibernate`` of a copy touch the fields alone, and lose no message."""
     with Runtime(storage, clock=clock) as runtime:
         die_before(runtime.manager.courier, "send")
@@ -357,7 +354,7 @@ def test_events_name_both_ends(runtime: Runtime, watch: Watch) -> None:
     assert delivered(watch, 1) == [MessageDelivered("receiver/b", "sender/a", sent)]
 
 
-def test_marks_are_bounded(memory: Storage, clock: ObservedClock) -> None:
+def test_marks_are_bounded(memory: Storage, clock: QuietClock) -> None:
     """A receiver forgets senders that were not heard of for a week, when there are thousands."""
     old, new = "old", clock.time() - 60.0
     marks = {

@@ -13,7 +13,7 @@ from torpor.outbox import MAX_FAILURES
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
-    from tests.runtime.kit import ObservedClock
+    from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
 
 
@@ -22,7 +22,7 @@ def _nobody_is_broken() -> None:
     Receiver.broken.clear()
 
 
-def fail_for_good(runtime: Runtime, clock: ObservedClock, sender: AgentRef[Sender]) -> None:
+def fail_for_good(runtime: Runtime, clock: QuietClock, sender: AgentRef[Sender]) -> None:
     """Let time pass until the oldest message of ``sender`` has failed for the last time."""
     for failures in range(1, MAX_FAILURES):
         eventually(
@@ -35,7 +35,7 @@ def fail_for_good(runtime: Runtime, clock: ObservedClock, sender: AgentRef[Sende
     eventually(lambda: sender.dead_letters() != [])
 
 
-def test_what_is_given_up_is_kept_by_its_sender(runtime: Runtime, clock: ObservedClock) -> None:
+def test_what_is_given_up_is_kept_by_its_sender(runtime: Runtime, clock: QuietClock) -> None:
     """It leaves the outbox for the dead letters in one commit; the next one is tried."""
     watch = Watch(runtime)
     sender, receiver = runtime.get(Sender, "a"), runtime.get(Receiver, "b")
@@ -54,7 +54,7 @@ def test_what_is_given_up_is_kept_by_its_sender(runtime: Runtime, clock: Observe
     assert list(runtime.dead_letters()) == [("sender/a", letter)]
 
 
-def test_replay(runtime: Runtime, clock: ObservedClock) -> None:
+def test_replay(runtime: Runtime, clock: QuietClock) -> None:
     """A letter that is replayed is a new message, applied once."""
     sender, receiver = runtime.get(Sender, "a"), runtime.get(Receiver, "b")
     Receiver.broken.add("1")
@@ -68,9 +68,10 @@ def test_replay(runtime: Runtime, clock: ObservedClock) -> None:
     assert sender.dead_letters() == []
 
 
-def test_purge(memory: Storage, clock: ObservedClock) -> None:
+def test_purge(memory: Storage, clock: QuietClock) -> None:
     """A letter that is purged is gone."""
     with Runtime(memory, clock=clock) as runtime:
+        clock.watch(runtime)
         sender = runtime.get(Sender, "a")
         Receiver.broken.add("1")
         sender.ask(Sender.pass_on, "b", "1")
@@ -90,9 +91,10 @@ def test_nobody_has_dead_letters_who_never_lived(memory: Storage) -> None:
         assert memory.get_checkpoint(nobody.address) is None
 
 
-def test_what_can_not_be_indexed_is_not_given_up(memory: Storage, clock: ObservedClock) -> None:
+def test_what_can_not_be_indexed_is_not_given_up(memory: Storage, clock: QuietClock) -> None:
     """Without its place in the index a letter would be lost to a finder: it goes on waiting."""
     with FaultyStorage(memory) as storage, Runtime(storage, clock=clock) as runtime:
+        clock.watch(runtime)
         sender = runtime.get(Sender, "a")
         put = storage.put_checkpoint
 

@@ -25,7 +25,7 @@ from torpor.storage.faulty import FaultyStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.runtime.kit import ObservedClock
+    from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
 
 
@@ -48,7 +48,7 @@ def test_messages_arrive_once_and_in_order(runtime: Runtime, watch: Watch) -> No
     assert (head.start, head.rev) == (5, 5)
 
 
-def test_it_is_durable_before_it_returns(storage: Storage, clock: ObservedClock) -> None:
+def test_it_is_durable_before_it_returns(storage: Storage, clock: QuietClock) -> None:
     """The receiver's process is another one: it finds the message, and applies it once."""
     with Runtime(storage, clock=clock) as first:
         die_before(first.manager.waker, "saved")
@@ -60,7 +60,7 @@ def test_it_is_durable_before_it_returns(storage: Storage, clock: ObservedClock)
         eventually(lambda: storage.list_due(float("1e12")) == [])
 
 
-def test_what_was_not_trimmed_is_not_applied_again(storage: Storage, clock: ObservedClock) -> None:
+def test_what_was_not_trimmed_is_not_applied_again(storage: Storage, clock: QuietClock) -> None:
     """A crash after the receiver's commit: the cursor is in its record (exactly once)."""
     with Runtime(storage, clock=clock) as first:
         die_before(first.manager.mail, "_tidy")
@@ -86,7 +86,7 @@ def test_an_id_of_ones_own(runtime: Runtime, watch: Watch) -> None:
 
 
 def test_a_failing_handler_is_tried_again_and_holds_those_behind(
-    runtime: Runtime, clock: ObservedClock, watch: Watch
+    runtime: Runtime, clock: QuietClock, watch: Watch
 ) -> None:
     """Order is kept over failures; what failed is rolled back."""
     receiver = runtime.get(Receiver, "b")
@@ -129,7 +129,7 @@ def test_a_storage_that_is_away_is_told(memory: Storage) -> None:
         eventually(lambda: receiver.ask(Receiver.received) == ["1"])
 
 
-def test_mail_that_can_not_be_read_now_is_read_later(memory: Storage, clock: ObservedClock) -> None:
+def test_mail_that_can_not_be_read_now_is_read_later(memory: Storage, clock: QuietClock) -> None:
     """A failing read disturbs nothing; the mail stays due."""
     with (
         FaultyStorage(memory) as storage,
@@ -165,9 +165,10 @@ def test_long_addresses(memory: Storage) -> None:
         eventually(lambda: receiver.ask(Receiver.received) == ["1"])
 
 
-def test_dead_letters(memory: Storage, clock: ObservedClock) -> None:
+def test_dead_letters(memory: Storage, clock: QuietClock) -> None:
     """After ten failures a message is kept aside, and the next one is tried."""
     with Runtime(memory, clock=clock) as runtime:
+        clock.watch(runtime)
         receiver = runtime.get(Receiver, "b")
         Receiver.broken.add("1")
         sent = receiver.send(Receiver.take, "1")

@@ -14,7 +14,7 @@ from torpor import Agent, KindUnknown, Runtime
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
-    from tests.runtime.kit import ObservedClock
+    from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
 
 
@@ -23,7 +23,7 @@ def _nobody_is_broken() -> None:
     Receiver.broken.clear()
 
 
-def leave_messages(storage: Storage, clock: ObservedClock, *keys: str) -> None:
+def leave_messages(storage: Storage, clock: QuietClock, *keys: str) -> None:
     """Have senders leave a message each, as if the process had died before it was sent."""
     with Runtime(storage, clock=clock) as runtime:
         die_before(runtime.manager.courier, "send")
@@ -32,7 +32,7 @@ def leave_messages(storage: Storage, clock: ObservedClock, *keys: str) -> None:
     clock.advance(30)
 
 
-def test_an_unknown_kind_stays_due_and_is_told_once(storage: Storage, clock: ObservedClock) -> None:
+def test_an_unknown_kind_stays_due_and_is_told_once(storage: Storage, clock: QuietClock) -> None:
     """Its class may be known elsewhere, or here later: then it is woken."""
     leave_messages(storage, clock, "1", "2")
     with Runtime(storage, wake_interval=0.01) as runtime:
@@ -49,7 +49,7 @@ def test_an_unknown_kind_stays_due_and_is_told_once(storage: Storage, clock: Obs
         assert [event.kind for event in watch.of(KindUnknown)] == ["sender"]
 
 
-def test_unknown_ones_hold_up_nobody(memory: Storage, clock: ObservedClock) -> None:
+def test_unknown_ones_hold_up_nobody(memory: Storage, clock: QuietClock) -> None:
     """Thousands that are due and can't be woken stand before one that can."""
 
     class Stranger(Agent):
@@ -65,7 +65,22 @@ def test_unknown_ones_hold_up_nobody(memory: Storage, clock: ObservedClock) -> N
     assert Stranger.agent_spec.kind == "stranger"
 
 
-def test_many_that_are_due_at_once(memory: Storage, clock: ObservedClock) -> None:
+def test_who_is_still_due_after_its_tick_holds_up_nobody(
+    memory: Storage, clock: QuietClock
+) -> None:
+    """Hundreds that a tick does nothing for stand before one with something to do."""
+    for n in range(600):
+        memory.put_checkpoint(f"receiver/{n}", {"got": []}, kind="receiver", wake_at=1.0)
+    leave_messages(memory, clock, "1")
+    with Runtime(memory, clock=clock, agents=[Sender, Receiver]) as runtime:
+        clock.watch(runtime)
+        receiver = runtime.get(Receiver, "b")
+        eventually(lambda: receiver.ask(Receiver.received) == ["1"])
+        clock.advance(0)  # comes to an end: they are not ticked again and again meanwhile
+        assert len(memory.list_due(clock.time(), 5000)) == 600
+
+
+def test_many_that_are_due_at_once(memory: Storage, clock: QuietClock) -> None:
     """More than one reading of the index brings are all woken, without another interval."""
     keys = [str(n) for n in range(600)]
     leave_messages(memory, clock, *keys)
@@ -74,7 +89,7 @@ def test_many_that_are_due_at_once(memory: Storage, clock: ObservedClock) -> Non
         eventually(lambda: len(receiver.ask(Receiver.received)) == len(keys))
 
 
-def test_a_storage_that_is_away_is_asked_again(memory: Storage, clock: ObservedClock) -> None:
+def test_a_storage_that_is_away_is_asked_again(memory: Storage, clock: QuietClock) -> None:
     """A failing question is a warning, and is repeated."""
     leave_messages(memory, clock, "1")
     with FaultyStorage(memory) as storage:
@@ -90,7 +105,7 @@ def test_a_storage_that_is_away_is_asked_again(memory: Storage, clock: ObservedC
             assert storage.calls["list_due"] >= 2
 
 
-def test_who_may_not_ask_wakes_its_own_only(memory: Storage, clock: ObservedClock) -> None:
+def test_who_may_not_ask_wakes_its_own_only(memory: Storage, clock: QuietClock) -> None:
     """With ``wake_interval=None`` the storage is never asked who is due."""
     leave_messages(memory, clock, "1")
     with (

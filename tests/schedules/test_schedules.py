@@ -25,7 +25,8 @@ from torpor import (
 from torpor.schedules import MAX_ATTEMPTS, Schedule
 
 if TYPE_CHECKING:
-    from tests.runtime.kit import ObservedClock, Watch
+    from tests.runtime.kit import Watch
+    from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
 
 
@@ -35,7 +36,7 @@ def _all_is_well() -> None:
     Planner.ticks.clear()
 
 
-def test_a_call_once(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_a_call_once(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """``after``: it is made once, and is then no longer planned (CR-24)."""
     agent = runtime.get(Planner, "a")
     plan(agent, "x", after=5)
@@ -49,7 +50,7 @@ def test_a_call_once(runtime: Runtime, clock: ObservedClock, watch: Watch) -> No
     assert runtime.storage.list_due(float("1e12")) == []
 
 
-def test_a_call_again_and_again(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_a_call_again_and_again(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """``every``: so many seconds apart, each tick with an id of its own (W-18)."""
     agent = runtime.get(Planner, "a")
     plan(agent, every=10, id="job")
@@ -63,7 +64,7 @@ def test_a_call_again_and_again(runtime: Runtime, clock: ObservedClock, watch: W
     ]
 
 
-def test_a_time_of_the_day(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_a_time_of_the_day(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """``cron`` in a time zone: its next local time (CR-2)."""
     agent = runtime.get(Planner, "a")
     plan(agent, cron="0 9 * * *", tz="Asia/Tokyo", id="job")
@@ -74,7 +75,7 @@ def test_a_time_of_the_day(runtime: Runtime, clock: ObservedClock, watch: Watch)
     wait_until_stored(runtime, agent, next_at=at + 86400)
 
 
-def test_async_handlers(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_async_handlers(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """An async method can be planned too."""
     agent = runtime.get(Planner, "a")
     agent.ask(Planner.plan_others)
@@ -83,7 +84,7 @@ def test_async_handlers(runtime: Runtime, clock: ObservedClock, watch: Watch) ->
     assert agent.ask(Planner.rung) == ["async"]
 
 
-def test_plan_and_state_commit_together(runtime: Runtime, clock: ObservedClock) -> None:
+def test_plan_and_state_commit_together(runtime: Runtime, clock: QuietClock) -> None:
     """A turn that fails has planned nothing; one that ends has (CR-7, CR-9)."""
     agent = runtime.get(Planner, "a")
     with pytest.raises(RuntimeError, match="mind"):
@@ -98,7 +99,7 @@ def test_plan_and_state_commit_together(runtime: Runtime, clock: ObservedClock) 
 
 
 def test_a_due_schedule_wakes_a_hibernated_agent(
-    runtime: Runtime, clock: ObservedClock, watch: Watch
+    runtime: Runtime, clock: QuietClock, watch: Watch
 ) -> None:
     """Nobody calls it: it is thawed for its tick (W-17, CR-10)."""
     agent = runtime.get(Planner, "a")
@@ -111,7 +112,7 @@ def test_a_due_schedule_wakes_a_hibernated_agent(
     assert agent.ask(Planner.rung) == ["x"]
 
 
-def test_schedules_survive_a_restart(storage: Storage, clock: ObservedClock) -> None:
+def test_schedules_survive_a_restart(storage: Storage, clock: QuietClock) -> None:
     """Another life of the process fires what the first one planned (CR-9, W-11, W-17)."""
     with Runtime(storage, clock=clock) as first:
         plan(first.get(Planner, "a"), "x", after=50)
@@ -144,7 +145,7 @@ def test_due_twice_is_done_once(storage: Storage) -> None:
     ("misfire", "rings", "missed"), [("skip", 0, 10), ("once", 1, 9), ("all", 10, 0)]
 )
 def test_what_was_missed(
-    storage: Storage, clock: ObservedClock, misfire: str, rings: int, missed: int
+    storage: Storage, clock: QuietClock, misfire: str, rings: int, missed: int
 ) -> None:
     """After a downtime ticks are skipped, run as one, or all run (CR-18, W-17, 18)."""
     with Runtime(storage, clock=clock) as first:
@@ -159,7 +160,7 @@ def test_what_was_missed(
         assert len({tick.id for tick in Planner.ticks}) == rings
 
 
-def test_what_was_skipped_is_told(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_what_was_skipped_is_told(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """An event says how many ticks nobody runs."""
     agent = runtime.get(Planner, "a")
     plan(agent, every=100, misfire="skip", id="job")
@@ -176,7 +177,7 @@ def test_a_one_shot_of_the_past_is_run(runtime: Runtime, watch: Watch) -> None:
     assert agent.ask(Planner.rung) == ["x"]
 
 
-def test_a_failing_job_backs_off(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_a_failing_job_backs_off(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """Its turn is rolled back, and the same tick tried again later and later (CR-15, W-18)."""
     agent = runtime.get(Planner, "a")
     Planner.broken = True
@@ -197,9 +198,7 @@ def test_a_failing_job_backs_off(runtime: Runtime, clock: ObservedClock, watch: 
     assert [tick.attempt for tick in Planner.ticks] == [1, 2, 3, 4, 5]
 
 
-def test_a_failing_job_disturbs_no_other(
-    runtime: Runtime, clock: ObservedClock, watch: Watch
-) -> None:
+def test_a_failing_job_disturbs_no_other(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """Other jobs of the same agent keep their times (CR-15, CR-19)."""
     agent = runtime.get(Planner, "a")
     plan(agent, after=1, id="bad")
@@ -212,9 +211,10 @@ def test_a_failing_job_disturbs_no_other(
 
 
 @pytest.mark.parametrize("recurring", [False, True])
-def test_the_last_attempt(memory: Storage, clock: ObservedClock, *, recurring: bool) -> None:
+def test_the_last_attempt(memory: Storage, clock: QuietClock, *, recurring: bool) -> None:
     """A recurring job goes on with its next tick; a one-shot is kept as a dead letter."""
     with Runtime(memory, clock=clock) as runtime:
+        clock.watch(runtime)
         agent = runtime.get(Planner, "a")
         Planner.broken = True
         when: dict[str, Any] = {"every": 3600} if recurring else {"after": 3600}
@@ -248,7 +248,7 @@ def test_an_id_is_replaced(runtime: Runtime) -> None:
     assert [schedule.every for schedule in other.schedules()] == [10]
 
 
-def test_cancel(runtime: Runtime, clock: ObservedClock) -> None:
+def test_cancel(runtime: Runtime, clock: QuietClock) -> None:
     """A cancelled schedule is gone, from inside and outside; an unknown one is no error (CR-8)."""
     agent = runtime.get(Planner, "a")
     plan(agent, after=5, id="one")
@@ -264,7 +264,7 @@ def test_cancel(runtime: Runtime, clock: ObservedClock) -> None:
     assert agent.ask(Planner.rung) == []
 
 
-def test_ticks_keep_nobody_awake(runtime: Runtime, clock: ObservedClock, watch: Watch) -> None:
+def test_ticks_keep_nobody_awake(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
     """The idle clock goes on through ticks (13), unless the method keeps its agent awake."""
     quiet, loud = runtime.get(Planner, "quiet"), runtime.get(Planner, "loud")
     plan(quiet, every=25, id="job")
@@ -360,10 +360,11 @@ def test_the_names_are_reserved() -> None:
 
 
 def test_a_zone_that_is_gone_for_now(
-    memory: Storage, clock: ObservedClock, monkeypatch: pytest.MonkeyPatch
+    memory: Storage, clock: QuietClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A schedule that can't be computed is kept, and asked again (W-16, CR-12, CR-16)."""
     with Runtime(memory, clock=clock) as runtime:
+        clock.watch(runtime)
         agent = runtime.get(Planner, "a")
         plan(agent, "x", cron="@hourly", tz="Europe/Berlin", id="job")
 
@@ -380,7 +381,7 @@ def test_a_zone_that_is_gone_for_now(
         eventually(lambda: agent.ask(Planner.rung) == ["x"])
 
 
-def test_a_method_that_is_gone_fails_and_is_kept(memory: Storage, clock: ObservedClock) -> None:
+def test_a_method_that_is_gone_fails_and_is_kept(memory: Storage, clock: QuietClock) -> None:
     """A tick whose method no longer exists is a failure like others; siblings go on (CR-11)."""
 
     class Now(Agent, kind="planner"):
@@ -398,7 +399,7 @@ def test_a_method_that_is_gone_fails_and_is_kept(memory: Storage, clock: Observe
 
 
 def test_ten_thousand_schedules_are_no_ten_thousand_steps(
-    clock: ObservedClock, monkeypatch: pytest.MonkeyPatch
+    clock: QuietClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle tick reads what is due by the index, and nothing else: no thread, no scan."""
     from torpor.storage.faulty import FaultyStorage  # noqa: PLC0415

@@ -8,9 +8,9 @@ import pytest
 
 from tests.places.fixtures import all_places, empty_place
 from tests.places.registry import FEATURE_PLACES
+from tests.runtime.quiet import QuietClock
 from torpor import Runtime
 from torpor.storage import open_storage
-from torpor.testing import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,13 +28,14 @@ def storage(request: pytest.FixtureRequest, empty_place: Callable[[str], str]) -
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def clock() -> QuietClock:
     """Return a clock that stands still."""
-    return ManualClock()
+    return QuietClock()
 
 
 @pytest.fixture
-def runtime(storage: Storage, clock: ManualClock) -> Iterator[Runtime]:
+def runtime(storage: Storage, clock: QuietClock) -> Iterator[Runtime]:
     """Return a runtime on that clock."""
     with Runtime(storage, clock=clock) as runtime:
+        clock.watch(runtime)
         yield runtime
