@@ -33,7 +33,16 @@ __all__ = [
 T = TypeVar("T")
 
 Operation = Literal[
-    "commit", "list", "list_due", "read", "read_entries", "read_entry_ids", "vacuum"
+    "commit",
+    "inspect",
+    "list",
+    "list_due",
+    "list_keys",
+    "list_thread_ids",
+    "read",
+    "read_entries",
+    "read_entry_ids",
+    "vacuum",
 ]
 """A primitive of a backend: all writes are a "commit", get and head are a "read"."""
 

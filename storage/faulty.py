@@ -11,7 +11,8 @@ It wraps any storage and obeys a script, one fault per call of an operation::
         ...                                     # whatever is asked: StorageUnavailableError
 
 Operations are the primitives that a backend implements: ``put_checkpoint`` and all other writes
-are a ``"commit"``, ``get_checkpoint`` and ``thread_head`` a ``"read"``.
+are a ``"commit"``, ``get_checkpoint`` and ``thread_head`` a ``"read"``. What tools ask beyond the
+contract (``torpor.storage.inspection``) is an operation too.
 """
 
 # ruff: noqa: SLF001 - the public operations of the wrapped storage would check a second time
@@ -41,9 +42,19 @@ from torpor.storage.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Collection,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from torpor.storage.errors import StorageError
+    from torpor.storage.inspection import Finding
+    from torpor.storage.notifier import Notifier
     from torpor.storage.records import Change, Due, Entry, Outcome, Record, Space
 
 __all__ = ["Conflicts", "Fail", "Fault", "FaultyStorage", "Hang", "Operation", "Slow", "Torn"]
@@ -232,6 +243,26 @@ class FaultyStorage(Storage):
 
     def _vacuum(self, before: float) -> int:
         return self._arrive("vacuum").around(lambda: self.inner._vacuum(before))
+
+    def _list_keys(
+        self, space: Space, after: str | None, limit: int, *, tombstones: bool
+    ) -> Sequence[str]:
+        return self._arrive("list_keys").around(
+            lambda: self.inner._list_keys(space, after, limit, tombstones=tombstones)
+        )
+
+    def _list_thread_ids(self, after: str | None, limit: int) -> Sequence[str] | None:
+        return self._arrive("list_thread_ids").around(
+            lambda: self.inner._list_thread_ids(after, limit)
+        )
+
+    def _inspect(self) -> Iterator[Finding]:
+        # All at once, so that it is over before what is to happen after it.
+        yield from self._arrive("inspect").around(lambda: list(self.inner._inspect()))
+
+    def notifier(self) -> Notifier | None:
+        """As the wrapped storage's, and no fault befalls it: news are an optional service."""
+        return self.inner.notifier()
 
     def _close(self) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from torpor.storage import Change, Conflict, Put, Saved, Storage
+from torpor.storage import Change, Conflict, Put, Saved, Space, Storage
 from torpor.storage.errors import (
     ConflictError,
     CorruptRecordError,
@@ -71,8 +71,11 @@ def put(key: str, value: int = 1, expected_rev: int | None = None) -> Change:
 
 CALLS: dict[Operation, Callable[[Storage], object]] = {
     "commit": lambda storage: storage.commit([put("other")]),
+    "inspect": lambda storage: list(storage.inspect()),
     "list": lambda storage: storage.list_checkpoints(),
     "list_due": lambda storage: storage.list_due(0.0),
+    "list_keys": lambda storage: list(storage.all_keys(Space.CHECKPOINTS)),
+    "list_thread_ids": lambda storage: list(storage.all_thread_ids()),
     "read": lambda storage: storage.get_checkpoint("agent"),
     "read_entries": lambda storage: storage.read_entries("log", 0, 1),
     "read_entry_ids": lambda storage: storage.read(["owner"]),
