@@ -10,28 +10,18 @@ from torpor import persist
 from torpor.activation import Activation
 from torpor.address import split_address
 from torpor.agent import spec_of
-from torpor.counters import Counter
 from torpor.courier import Courier
 from torpor.events import (
-    AgentEvent,
-    ConflictDetected,
-    DeadLetter,
-    Events,
-    Hibernated,
     HibernationReason,
-    KindUnknown,
-    SaveFailed,
-    Thawed,
-    ThawFailed,
 )
 from torpor.idle import IdleTable
 from torpor.lanes import Lane
 from torpor.loops import AsyncTurns
 from torpor.mail import Mail
+from torpor.reports import Reporter
 from torpor.storage import Conflict, Record, Rejected, Saved
 from torpor.storage.errors import (
     DuplicateKindError,
-    InvalidStateError,
     RuntimeStoppedError,
     StorageError,
     UnknownKindError,
@@ -52,9 +42,11 @@ if TYPE_CHECKING:
     from torpor.calls import Call
     from torpor.clock import Clock
     from torpor.durable import DurableActor
+    from torpor.gate import GatedActor
     from torpor.options import AgentOptions
     from torpor.ref import AgentRef
     from torpor.runtime import Runtime
+    from torpor.sending import Sender
     from torpor.storage import Storage
     from torpor.thawing import ThawingActor
 
@@ -79,18 +71,7 @@ class Registration:
         self.options = options
 
 
-class _Failure:
-    """A thaw that failed, and until when it is not tried again."""
-
-    __slots__ = ("cause", "count", "until")
-
-    def __init__(self, cause: BaseException, count: int, until: float) -> None:
-        self.cause = cause
-        self.count = count
-        self.until = until
-
-
-class InstanceManager:
+class InstanceManager(Reporter):
     """Routes calls to live agents, and makes agents live. Thread-safe.
 
     ``table`` holds every live agent by address. An activation that is about to leave takes
@@ -111,34 +92,29 @@ class InstanceManager:
         always_thaw: bool,
         wake_interval: float | None,
     ) -> None:
+        super().__init__(clock)
         self.runtime = runtime
         self.storage = storage
-        self.clock = clock
         self.always_thaw = always_thaw
         self.max_live = max_live
         self.refusing: str | None = None
         self.stopping = False
         self.table: dict[str, Activation] = {}
         self.attached: dict[str, int] = {}
-        self.events = Events()
         self.timer = Timer(clock)
         self.pool = WorkerPool(max_workers)
         self.waits = WaitGraph()
         self.loops = AsyncTurns()
         self.idle = IdleTable()
-        self.turns, self.thaws, self.hibernations = Counter(), Counter(), Counter()
-        self.conflicts, self.save_failures, self.dead_letters = Counter(), Counter(), Counter()
         self.waker = Waker(self, wake_interval)
         self.courier = Courier(self)
         self.supervisor = Supervisor(clock)
         self.mail = Mail(self)
         self._wakes: dict[asyncio.AbstractEventLoop, Wakes] = {}
-        self._unknown: set[str] = set()
         self._defaults = defaults
         self._registrations: dict[str, Registration] = {}
         self._lock = threading.Lock()
-        self._failures: dict[str, _Failure] = {}
-        self._dirty: dict[float, dict[DurableActor, None]] = {}
+        self._dirty: dict[float, dict[GatedActor, None]] = {}
         patience = 2 * storage.timeout
         deadline = patience if 0 < patience < MAX_RETRY_SECONDS else MAX_RETRY_SECONDS
         self.commits: Lane[DurableActor, Saved | Conflict | Rejected] = Lane(
@@ -202,7 +178,7 @@ class InstanceManager:
             wakes = self._wakes.setdefault(loop, Wakes(loop, self.clock))
         return wakes
 
-    def deliver(self, ref: AgentRef[Any], call: Call, *, inline: bool = False) -> Activation | None:
+    def deliver(self, ref: Sender, call: Call, *, inline: bool = False) -> Activation | None:
         """Put ``call`` into the agent's mailbox, making the agent live if need be.
 
         With ``inline``, an activation is returned if the caller has claimed it: it has nothing
@@ -222,7 +198,7 @@ class InstanceManager:
                     raise RuntimeStoppedError(self.refusing)
                 return None
 
-    def _activate(self, ref: AgentRef[Any]) -> Activation:
+    def _activate(self, ref: Sender) -> Activation:
         failure = self._failures.get(ref.address)
         if failure is not None and self.clock.monotonic() < failure.until:
             raise persist.thaw_error(ref.address, failure.cause)
@@ -318,12 +294,12 @@ class InstanceManager:
 
     # -- saving -------------------------------------------------------------------------------
 
-    def flush_after_turns(self, actor: DurableActor, *, inline: bool) -> None:
+    def flush_after_turns(self, actor: GatedActor, *, inline: bool) -> None:
         """Send what turns changed, if their durability says after each turn."""
         if actor.registration.options.durability == "turn":
             actor.flush(inline=inline)
 
-    def note_dirty(self, actor: DurableActor) -> None:
+    def note_dirty(self, actor: GatedActor) -> None:
         """See to it that ``actor`` is saved within its flush interval."""
         options = actor.registration.options
         if options.durability != "interval":
@@ -371,71 +347,3 @@ class InstanceManager:
         self.timer.close()
         self.loops.close()
         self.pool.close(wait=_LAST_JOBS)  # what they still do needs the storage open
-
-    # -- what happened ------------------------------------------------------------------------
-
-    def tell_event(self, event: AgentEvent) -> None:
-        """Tell an event that nothing is counted by."""
-        if self.events.wanted():
-            self.events.emit(event)
-
-    def note_unknown(self, error: UnknownKindError) -> None:
-        """Tell, once a kind, that something waits for an agent whose class is not known."""
-        kind = error.agent.partition("/")[0]
-        if kind not in self._unknown:
-            self._unknown.add(kind)
-            logger.error("%s", error)
-            self.tell_event(KindUnknown(error.agent, kind))
-
-    def note_thawed(self, agent: str, *, fresh: bool, rev: int) -> None:
-        """Count and tell a thaw; a failure of before is over."""
-        if self._failures:
-            self._failures.pop(agent, None)
-        self.thaws.add()
-        if self.events.wanted():
-            self.events.emit(Thawed(agent, fresh=fresh, rev=rev))
-
-    def note_hibernated(self, agent: str, reason: HibernationReason) -> None:
-        """Count and tell a hibernation."""
-        self.hibernations.add()
-        if self.events.wanted():
-            self.events.emit(Hibernated(agent, reason))
-
-    def note_thaw_failure(self, event: ThawFailed) -> None:
-        """Remember a failed thaw, so that the next one is tried after a while only."""
-        if not isinstance(event.error, InvalidStateError):
-            before = self._failures.get(event.agent)
-            count = before.count + 1 if before else 1
-            wait = min(_FIRST_THAW_BACKOFF * 2 ** (count - 1), _LONGEST_THAW_BACKOFF)
-            until = self.clock.monotonic() + wait
-            self._failures[event.agent] = _Failure(event.error, count, until)
-        logger.error("%s cannot be thawed: %s", event.agent, event.error)
-        self.tell_event(event)
-
-    def note_conflict(self, event: ConflictDetected) -> None:
-        """Count and tell a conflict; answered turns that it drops are an error."""
-        self.conflicts.add()
-        if event.lost_turns:
-            logger.error(
-                "%s: another process wrote it; %d answered turns are lost",
-                event.agent,
-                event.lost_turns,
-            )
-        self.tell_event(event)
-
-    def note_save_failure(self, event: SaveFailed) -> None:
-        """Count and tell a failed save."""
-        self.save_failures.add()
-        logger.warning("%s: save failed (attempt %d): %r", event.agent, event.attempt, event.error)
-        self.tell_event(event)
-
-    def dead_letter(self, event: DeadLetter) -> None:
-        """Count and tell a message that nobody answers for."""
-        self.dead_letters.add()
-        logger.error("%s.%s: dead letter: %s", event.agent, event.method, event.error)
-        self.tell_event(event)
-
-    def failure(self, address: str) -> BaseException | None:
-        """Return why the agent's last thaw failed, None if it did not."""
-        failure = self._failures.get(address)
-        return failure.cause if failure else None

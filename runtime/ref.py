@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from contextlib import contextmanager
-from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -19,31 +16,27 @@ from typing import (
 )
 
 from torpor import outbox
-from torpor.address import address_of
 from torpor.bookkeeping import bookkeeping, drop_schedule, purge, replay
-from torpor.calls import Call, Control, Reply
+from torpor.calls import Control, Reply
 from torpor.courier import AGENT_SCHEME
 from torpor.deadletters import dead_letters_of
-from torpor.durable import Gate
 from torpor.eventloop import current_loop, on_event_loop
-from torpor.events import DeadLetter, HibernationReason
+from torpor.events import HibernationReason
 from torpor.proxy import AgentProxy
 from torpor.scheduling import stored_schedules
+from torpor.sending import Sender
+from torpor.status import AgentStatus, status_of
 from torpor.storage.errors import BlockingCallError, ConfigurationError
 from torpor.supervision import lift
 from torpor.turn import current_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import Callable, Coroutine, Generator
 
     from torpor.agent import Agent
-    from torpor.commands import Command
-    from torpor.manager import InstanceManager, Registration
-    from torpor.pauses import Pause
     from torpor.schedules import Schedule
     from torpor.system import DeadMessage
     from torpor.transaction import TransactionalActor
-    from torpor.turn import Turn
 
 __all__ = ["AgentRef", "AgentStatus"]
 
@@ -57,86 +50,15 @@ class _Unchanged:
 
 
 _UNCHANGED = _Unchanged()
-_MAX_NESTED = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentStatus:
-    """What the runtime knows of one agent without waking it or reading the storage.
-
-    ``state``: ``"asleep"`` (or not yet born), ``"thawing"``, ``"live"``, ``"hibernating"``,
-    ``"failed"`` (its last thaw failed by ``error``) or ``"paused"`` (live, and refusing calls).
-    ``rev`` is the durable revision, None unless live. ``failures``: turns that failed one after
-    another, as far as the class's ``supervision`` counts them.
-    """
-
-    agent: str
-    state: str
-    running: bool = False
-    waiting: int = 0
-    unsaved: bool = False
-    attached: int = 0
-    rev: int | None = None
-    error: BaseException | None = None
-    failures: int = 0
-    pause: Pause | None = None
-
-
-class AgentRef(Generic[A]):
+class AgentRef(Sender, Generic[A]):
     """The address of one agent. Cheap, immutable, valid for ever; usable from any thread.
 
     Two references are equal if they mean the same agent of the same runtime.
     """
 
-    __slots__ = (
-        "_fresh",
-        "_initial",
-        "_manager",
-        "_message_id",
-        "_timeout",
-        "address",
-        "key",
-        "partition",
-        "registration",
-    )
-
-    def __init__(  # noqa: PLR0913 - made by Runtime.get only
-        self,
-        manager: InstanceManager,
-        registration: Registration,
-        key: str,
-        *,
-        partition: str | None = None,
-        initial: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        fresh: bool = False,
-        message_id: str | None = None,
-    ) -> None:
-        self._manager = manager
-        self._initial = initial
-        self._timeout = timeout
-        self._fresh = fresh
-        self._message_id = message_id
-        self.registration = registration
-        self.address = address_of(registration.spec.kind, partition, key)
-        self.key = key
-        self.partition = partition
-
-    def __repr__(self) -> str:
-        return f"<AgentRef {self.address}>"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, AgentRef):
-            return NotImplemented
-        return self.address == other.address and self._manager is other._manager
-
-    def __hash__(self) -> int:
-        return hash(self.address)
-
-    @property
-    def initial(self) -> dict[str, Any] | None:
-        """Fields that a fresh agent begins with."""
-        return None if self._initial is None else dict(self._initial)
+    __slots__ = ()
 
     def options(
         self,
@@ -335,97 +257,6 @@ class AgentRef(Generic[A]):
         """Return a pykka-like proxy: methods return a ``Reply``, ``.defer(…)`` tells."""
         return AgentProxy(self)
 
-    def _call(
-        self,
-        command: Command,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        reply: Reply[Any] | None,
-        turn: Turn | None,
-    ) -> Call:
-        if args or kwargs or not command.bare:
-            args, kwargs = command.bind(self.address, args, kwargs)
-            if self._manager.always_thaw:
-                args, kwargs = copy.deepcopy((args, kwargs))
-        deadline = None
-        if reply is not None and self._timeout is not None:
-            deadline = self._manager.clock.monotonic() + self._timeout
-        call = Call(self.address, command, args, kwargs, copy_context(), reply, deadline)
-        if self._fresh:
-            call.fresh = True
-        if turn is not None:
-            call.urgent = True
-        return call
-
-    def deadline(self) -> float | None:
-        """Return when a call sent now times out, on the runtime's monotonic clock."""
-        if self._timeout is None:
-            return None
-        return self._manager.clock.monotonic() + self._timeout
-
-    def dispatch_tell(
-        self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """Send a bound-by-name call that nobody waits for; ``tell`` and proxies."""
-        turn = current_turn()
-        call = self._call(command, args, kwargs, None, turn)
-        if turn is None or not turn.hold(lambda: self._deliver_or_bury(call, command)):
-            self._manager.deliver(self, call)
-
-    def _deliver_or_bury(self, call: Call, command: Command) -> None:
-        try:
-            self._manager.deliver(self, call)
-        except Exception as error:  # noqa: BLE001 - nobody is there to raise it to
-            self._manager.dead_letter(DeadLetter(self.address, command.name, error))
-
-    def dispatch(
-        self, command: Command, args: tuple[Any, ...], kwargs: dict[str, Any], *, blocking: bool
-    ) -> Reply[Any]:
-        """Send a bound-by-name call; ``submit`` and proxies, or with ``blocking`` ``ask``."""
-        manager = self._manager
-        reply: Reply[Any] = Reply(manager)
-        turn = current_turn()
-        call = self._call(command, args, kwargs, reply, turn)
-        if blocking:
-            anywhere = command.runs_anywhere
-        else:
-            anywhere = command.is_async and manager.loops.on_its_loop()
-        if turn is None:
-            self._deliver_and_run(call, inline=anywhere, blocking=blocking)
-        else:
-            self._launch(call, reply, turn, blocking=blocking, inline=anywhere)
-        return reply
-
-    def _launch(
-        self, call: Call, reply: Reply[Any], turn: Turn | None, *, blocking: bool, inline: bool
-    ) -> None:
-        """Send a call that has a reply, now or when the turn that makes it may; maybe run it."""
-        if turn is None:
-            self._deliver_and_run(call, inline=inline, blocking=blocking)
-            return
-        gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
-        if not turn.activation.let_out(gate, inline=blocking and self._storage_in_time()):
-            return
-        depth = turn.call.depth + 1
-        inline = inline and (not blocking or depth < _MAX_NESTED)
-        if not (blocking and inline):
-            self._deliver_and_run(call, inline=inline, blocking=blocking)
-            return
-        with self._manager.waits.waiting(turn.activation.address, self.address, reply):
-            self._deliver_and_run(call, inline=inline, blocking=blocking, depth=depth)
-
-    def _deliver_and_run(self, call: Call, *, inline: bool, blocking: bool, depth: int = 0) -> None:
-        activation = self._manager.deliver(self, call, inline=inline)
-        if activation is not None:
-            call.depth = depth
-            activation.run_inline(call, storage=blocking and self._storage_in_time())
-
-    def _deliver_or_refuse(self, call: Call) -> None:
-        try:
-            self._manager.deliver(self, call)
-        except Exception as error:  # noqa: BLE001 - it reaches the caller by the reply
-            call.refuse(error)
-
     # -- life cycle ---------------------------------------------------------------------------
 
     def hibernate(self) -> None:
@@ -453,27 +284,6 @@ class AgentRef(Generic[A]):
         """``delete`` for async code."""
         await self._control(Control.DELETE)
 
-    def _control(self, control: str, *args: Any, blocking: bool = False) -> Reply[None]:
-        if blocking and on_event_loop():
-            detail = f"this thread runs an event loop; use await ref.a{control}()"
-            raise BlockingCallError(self.address, detail)
-        reply: Reply[None] = Reply(self._manager)
-        turn = current_turn()
-        call = Call(
-            self.address,
-            control,
-            args,
-            reply_to=reply,
-            deadline=self.deadline(),
-            urgent=turn is not None,
-        )
-        inline = blocking and self._storage_in_time()
-        self._launch(call, reply, turn, blocking=blocking, inline=inline)
-        return reply
-
-    def _storage_in_time(self) -> bool:
-        return self._timeout is None or self._timeout >= self._manager.storage.timeout
-
     def touch(self) -> None:
         """Start the agent's idle clock anew. Nothing happens if it is asleep."""
         self._manager.touch(self.address)
@@ -489,26 +299,4 @@ class AgentRef(Generic[A]):
 
     def status(self) -> AgentStatus:
         """Return what is known of the agent. Wakes nobody and resets no clock."""
-        manager = self._manager
-        attached = manager.attached.get(self.address, 0)
-        activation = manager.table.get(self.address)
-        failures = manager.supervisor.failures(self.address)
-        if activation is None:
-            error = manager.failure(self.address)
-            state = "asleep" if error is None else "failed"
-            return AgentStatus(
-                agent=self.address, state=state, attached=attached, error=error, failures=failures
-            )
-        pause = activation.pause
-        return AgentStatus(
-            agent=self.address,
-            state=activation.lifecycle.value if pause is None else "paused",
-            running=activation.turn is not None,
-            waiting=activation.waiting,
-            unsaved=not activation.settled,
-            attached=attached,
-            rev=activation.rev,
-            error=activation.stalled,
-            failures=failures,
-            pause=pause,
-        )
+        return status_of(self._manager, self.address)
