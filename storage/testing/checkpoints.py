@@ -156,7 +156,7 @@ class CheckpointContract(ContractKit):
         assert found.value == 2
 
     def test_revisions_go_on_after_delete(self, storage: Storage) -> None:
-        """No revision is used twice, so a writer from before the delete conflicts (rule 4)."""
+        """No revision is used twice: a writer from before the delete conflicts (rule 4, HC-30)."""
         storage.put_checkpoint("agent", 1)
         storage.put_checkpoint("agent", 2)
         storage.delete_checkpoint("agent")

@@ -108,7 +108,7 @@ class CommitContract(ContractKit):
         assert payloads(storage.load_thread("same")) == [2]
 
     def test_too_large_document_is_rejected_alone(self, storage: Storage) -> None:
-        """What is over the backend's limit is rejected, its neighbours are saved (rule 2)."""
+        """What is over the backend's limit is rejected, its neighbours are not (rule 2, HC-35)."""
         storage.max_document_bytes = 1_000
 
         outcomes = storage.commit(
@@ -205,7 +205,7 @@ class ResendContract(ContractKit):
         assert payloads(storage.load_thread("log")) == [1]
 
     def test_resend_after_an_unknown_outcome(self, storage: Storage) -> None:
-        """Whether the failed commit was written or not, the resend ends it (rule 3, case 8)."""
+        """Whether the failed commit was written or not, the resend ends it (rule 3, HC-8)."""
         faulty = FaultyStorage(storage)
         faulty.fail_next("commit", times=1)
         faulty.fail_next("commit", after=True)
@@ -221,7 +221,7 @@ class ResendContract(ContractKit):
         assert payloads(storage.load_thread("log")) == [1]
 
     def test_resend_of_a_torn_batch(self, storage: Storage) -> None:
-        """What was written of a batch is answered, the rest is written (rule 3, case 8)."""
+        """What was written of a batch is answered, the rest is written (rule 3, HC-8)."""
         faulty = FaultyStorage(storage)
         changes = [append(f"log {number}", number) for number in range(4)]
         faulty.tear_next(applied=2)

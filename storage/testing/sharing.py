@@ -139,7 +139,7 @@ class InstanceContract(ContractKit):
 
     @needs("second_instance")
     def test_second_instance_fences_the_first(self, storage: Storage) -> None:
-        """A write that is behind another instance's conflicts (rule 13, W-19, W-21)."""
+        """A write that is behind another instance's conflicts (rule 13, W-19, W-21, HC-6)."""
         storage.commit([owned("agent", "agent#1", "a", value="a")])
         storage.append_thread("log", {"payload": "a"})
         with self.opener(storage)() as second:

@@ -140,7 +140,7 @@ def test_the_nesting_ends_with_the_call(runtime: Runtime) -> None:
 
 
 def test_the_timeout_does_not_bound_the_handler() -> None:
-    """It bounds the waiting for the agent; a late reply is still returned."""
+    """It bounds the waiting for the agent; a late reply is still returned (HC-10)."""
     clock = ManualClock()
     with new_runtime(clock=clock) as runtime:
         agent = runtime.get(Scripted, "a").options(timeout=1)

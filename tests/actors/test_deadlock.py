@@ -51,7 +51,7 @@ WAYS: list[Any] = [Linked.follow, Linked.follow_by_reply, Linked.follow_by_await
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("starts", ["ask", "submit"])
 def test_a_ring_is_found_at_once(runtime: Runtime, way: Any, starts: str) -> None:
-    """Whoever closes the ring gets the error, with the chain (case 21)."""
+    """Whoever closes the ring gets the error, with the chain (HC-21)."""
     first = runtime.get(Linked, "a")
 
     def start() -> None:
@@ -71,7 +71,7 @@ def test_a_ring_is_found_at_once(runtime: Runtime, way: Any, starts: str) -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_agent_that_waits_for_itself_is_a_ring(runtime: Runtime, way: Any) -> None:
-    """The shortest ring has one member."""
+    """The shortest ring has one member (HC-21)."""
     with pytest.raises(CallCycleError) as caught:
         runtime.get(Linked, "a").submit(way, ["a"]).get(timeout=SOON)
 

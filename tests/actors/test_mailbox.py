@@ -72,7 +72,7 @@ def test_the_messages_of_one_sender_keep_their_order(agent: AgentRef[Scripted]) 
 
 
 def test_a_full_mailbox_refuses_at_the_sender() -> None:
-    """Every way to call raises, what waits is kept, and later calls are taken again."""
+    """Every way to call raises, what waits is kept, and later calls are taken again (HC-22)."""
     with new_runtime(mailbox=2) as runtime:
         agent = runtime.get(Scripted, "a")
         gate = Gate()
@@ -108,7 +108,7 @@ def test_a_full_mailbox_is_one_agents_own() -> None:
 
 
 def test_a_held_tell_that_meets_a_full_mailbox_is_a_dead_letter() -> None:
-    """Its sender's turn is over by then: it is counted and observable."""
+    """Its sender's turn is over by then: it is counted and observable (HC-23)."""
     with new_runtime(mailbox=1) as runtime:
         sender, full = runtime.get(Scripted, "sender"), runtime.get(Scripted, "full")
         watch, gate = Watch(runtime), Gate()
@@ -128,7 +128,7 @@ def test_a_held_tell_that_meets_a_full_mailbox_is_a_dead_letter() -> None:
 def test_a_tell_whose_handler_fails_is_a_dead_letter(
     agent: AgentRef[Scripted], runtime: Runtime
 ) -> None:
-    """A poison message is reported, and harms neither its agent nor the runtime."""
+    """A poison message is reported, and harms neither its agent nor the runtime (HC-7, HC-23)."""
     watch = Watch(runtime)
 
     def fail(me: Scripted) -> None:
@@ -175,7 +175,7 @@ def test_idle_agents_cost_no_thread() -> None:
 
 
 def test_messages_wait_while_the_agent_thaws(runtime: Runtime, storage: FaultyStorage) -> None:
-    """THAWING: the first message begins the thaw, all others wait for it, none is lost."""
+    """THAWING: the first message begins the thaw, all others wait for it, none is lost (HC-25)."""
     agent = runtime.get(Scripted, "a")
     with storage.hang_next("read") as hang:
         replies = [agent.submit(Scripted.add)]
@@ -190,7 +190,7 @@ def test_messages_wait_while_the_agent_thaws(runtime: Runtime, storage: FaultySt
 
 
 def test_messages_for_a_hibernating_agent_are_handled(runtime: Runtime) -> None:
-    """HIBERNATING: who comes too late for this life is handled in the next one."""
+    """HIBERNATING: who comes too late for this life is handled in the next one (HC-1)."""
     agent = runtime.get(Reluctant, "late")
     watch, gate = Watch(runtime), GATES.setdefault("late", Gate())
     agent.ask(Scripted.add)
@@ -207,7 +207,7 @@ def test_messages_for_a_hibernating_agent_are_handled(runtime: Runtime) -> None:
 
 
 def test_a_message_in_time_keeps_the_agent_awake(runtime: Runtime) -> None:
-    """HIBERNATING -> LIVE: the idle agent that is spoken to stays (case 4)."""
+    """HIBERNATING -> LIVE: the idle agent that is spoken to stays (HC-2)."""
     agent = runtime.get(Reluctant, "stays")
     watch, gate = Watch(runtime), GATES.setdefault("stays", Gate())
     agent.ask(Scripted.add)
@@ -236,7 +236,7 @@ def test_a_gone_agent_is_asleep(agent: AgentRef[Scripted], runtime: Runtime) -> 
 def test_senders_to_an_agent_that_cannot_be_thawed_are_told_why(
     runtime: Runtime, storage: FaultyStorage
 ) -> None:
-    """FAILED: all that waited get the reason, those after them too; nothing is swallowed."""
+    """FAILED: all that waited get the reason, those after them too; none is swallowed (HC-25)."""
     agent, watch = runtime.get(Scripted, "a"), Watch(runtime)
     damage = CorruptRecordError("scripted/a", "on purpose")
     storage.fail_next("read", error=damage, keys=["scripted/a"])
@@ -260,7 +260,7 @@ def test_senders_to_an_agent_that_cannot_be_thawed_are_told_why(
 
 
 def test_senders_at_the_boundary_of_hibernation_lose_nothing(runtime: Runtime) -> None:
-    """Whoever meets an agent that has just left finds or makes its successor."""
+    """Whoever meets an agent that has just left finds or makes its successor (HC-1)."""
     agent = runtime.get(Scripted, "a")
     stop = threading.Event()
 

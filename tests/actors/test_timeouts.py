@@ -48,7 +48,7 @@ def busy(agent: AgentRef[Scripted]) -> Iterator[Gate]:
 def test_a_call_that_has_not_started_in_time_is_withdrawn(
     agent: AgentRef[Scripted], busy: Gate
 ) -> None:
-    """It is never run, and the error says so (case 30)."""
+    """It is never run, and the error says so (HC-9)."""
     with pytest.raises(CallTimeoutError, match="not_run") as caught:
         agent.options(timeout=A_MOMENT).ask(Scripted.add)
     busy.open()
@@ -60,7 +60,7 @@ def test_a_call_that_has_not_started_in_time_is_withdrawn(
 def test_a_call_that_has_started_has_an_unknown_outcome(
     timed: AgentRef[Scripted], clock: ManualClock
 ) -> None:
-    """Its handler goes on, and the error says that it may have been applied."""
+    """Its handler goes on, and the error says that it may have been applied (HC-9)."""
     gate = Gate()
 
     def hold(me: Scripted) -> int:
@@ -80,7 +80,7 @@ def test_a_call_that_has_started_has_an_unknown_outcome(
 
 
 def test_a_late_reply_is_still_returned(timed: AgentRef[Scripted], clock: ManualClock) -> None:
-    """Who asks the same reply again after its timeout gets the value that came since."""
+    """Who asks the same reply again after its timeout gets the value that came since (HC-10)."""
     gate = Gate()
     reply = timed.submit(Scripted.do, held(gate, lambda _: "late"))
     gate.wait_for_entry()
@@ -108,7 +108,7 @@ def test_a_patience_of_ones_own_leaves_the_call_alone(
 
 
 def test_the_timeout_bounds_the_thaw(runtime: Runtime, storage: FaultyStorage) -> None:
-    """A storage that does not answer keeps no caller longer; the call is withdrawn."""
+    """A storage that does not answer keeps no caller longer; the call is withdrawn (HC-25)."""
     storage.timeout = 1  # so a caller with less time leaves its calls to a worker
     agent = runtime.get(Scripted, "a")
     with (
@@ -123,7 +123,7 @@ def test_the_timeout_bounds_the_thaw(runtime: Runtime, storage: FaultyStorage) -
 def test_the_timeout_bounds_the_commit(
     timed: AgentRef[Scripted], storage: FaultyStorage, clock: ManualClock
 ) -> None:
-    """A commit that takes too long leaves the outcome unknown; here it was applied."""
+    """A commit that takes too long leaves the outcome unknown; here it was applied (HC-9)."""
     with storage.hang_next("commit") as hang:
         reply = timed.submit(Scripted.add)
         assert hang.entered.wait(SOON)

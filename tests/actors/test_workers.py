@@ -53,7 +53,7 @@ def pool() -> Iterator[TestPool]:
 
 
 def test_blocked_handlers_give_their_slots_back() -> None:
-    """A chain of agents that ask each other, longer than there are slots, gets on (case 22)."""
+    """A chain of agents that ask each other, longer than there are slots, gets on."""
     with new_runtime() as runtime:
         runtime.manager.pool.slots = 1
 

@@ -1,4 +1,4 @@
-"""Each behaviour and weakness that the project set out from has a test that names it."""
+"""Each behaviour, weakness and hard case that the project set out from has a test naming it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ DEMANDED = {
     "HI": [(1, 9)],
     "CR": [(2, 12), (15, 19), (24, 24)],
     "W": [(1, 11), (13, 25), (27, 39)],
+    "HC": [(1, 35)],
 }
 
 _ID = re.compile(rf"\b(?:{'|'.join(DEMANDED)})-\d+\b")

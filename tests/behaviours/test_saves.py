@@ -134,7 +134,7 @@ def test_a_stored_thread_that_went_on_is_followed(storage: FaultyStorage) -> Non
 
 
 def test_an_agent_that_was_deleted_elsewhere_begins_anew(storage: FaultyStorage) -> None:
-    """A thread that is gone from under a live agent is not brought back (PE-24)."""
+    """A thread that is gone from under a live agent is not brought back (PE-24, HC-30)."""
     with Runtime(storage) as one, Runtime(storage) as two:
         ours = one.get(Counter, "a")
         ours.ask(Counter.note, "old")

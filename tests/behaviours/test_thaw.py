@@ -75,7 +75,7 @@ def test_kind_and_version_are_checked_before_hooks_run(storage: FaultyStorage) -
 
 
 def test_fields_that_are_new_have_their_defaults(storage: FaultyStorage) -> None:
-    """A field that was not stored begins with its default; one that is gone is ignored (PE-32)."""
+    """A field that was not stored has its default; one that is gone is ignored (PE-32, HC-20)."""
     storage.put_checkpoint("counter/a", {"removed": [1]}, kind="counter")
 
     with Runtime(storage) as runtime:
@@ -187,7 +187,7 @@ class Profile(Agent, version=3):
 def test_older_versions_are_migrated(
     storage: FaultyStorage, version: int, value: dict[str, Any]
 ) -> None:
-    """An older state passes through ``migrate``; it is rewritten when it changes (PE-35)."""
+    """An older state passes through ``migrate``; it is rewritten when it changes (PE-35, HC-20)."""
     storage.put_checkpoint("profile/a", value, kind="profile", version=version)
     with Runtime(storage) as runtime:
         ref = runtime.get(Profile, "a")

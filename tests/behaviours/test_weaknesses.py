@@ -149,7 +149,7 @@ def test_loss_is_bounded_by_the_durability(storage: FaultyStorage, clock: Manual
 def test_busy_agents_are_not_put_to_sleep(
     runtime: Runtime, clock: ManualClock, watch: Watch
 ) -> None:
-    """An agent whose handler runs, or whose messages wait, never idles; then it does (W-6)."""
+    """One whose handler runs, or whose messages wait, never idles; then it does (W-6, HC-12)."""
     ref = runtime.get(Patient, "a")
     gate = Gate()
     reply = ref.options(timeout=None).submit(Patient.wait, gate)

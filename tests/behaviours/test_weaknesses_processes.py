@@ -69,7 +69,7 @@ def test_a_killed_process_loses_nothing_acknowledged(tmp_path: Path, backend: st
 
 
 def test_dying_between_entries_and_checkpoint_harms_nobody(tmp_path: Path) -> None:
-    """Entries whose checkpoint was never written are not seen, and not in the way (W-1)."""
+    """Entries whose checkpoint was never written are not seen, and not in the way (W-1, HC-8)."""
     url = place(tmp_path, "file")
     with start("die_before_rename", url, 3) as process:
         assert lines_until_end(process) == ["1", "2", "3"]
@@ -159,7 +159,7 @@ def test_a_polite_signal_saves_everybody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_processes_lose_nothing(tmp_path: Path, backend: str) -> None:
-    """Two processes that change the same agents add up, states and threads (W-19, W-20, W-21)."""
+    """Two processes that change the same agents add up, with threads (W-19, W-20, W-21, HC-5)."""
     url = place(tmp_path, backend)
     with Runtime(url):
         pass  # the place is there before two processes want to make it

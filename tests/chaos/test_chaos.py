@@ -26,7 +26,7 @@ longer = [pytest.mark.slow, pytest.mark.timeout(900)]
 )
 @pytest.mark.parametrize("place", PLACES)
 def test_what_was_acknowledged_stays(tmp_path: Path, place: str, seed: int, deeds: int) -> None:
-    """Kills, zombies, full disks, restarts, faults, clocks: nothing is lost, doubled or moved."""
+    """Kills, zombies, faults, clocks: nothing is lost, doubled or moved (HC-6, HC-19, HC-27)."""
     with closing(PLACES[place](tmp_path)) as somewhere:
         totals = run(seed, somewhere, deeds=deeds)
 

@@ -94,7 +94,7 @@ full = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_conversations_survive_kills(
     empty_place: Callable[[str], str], tmp_path: Path, place: str, kills: int
 ) -> None:
-    """No message and no decision is lost, no approved tool runs twice (W-25, cases 8 and 27)."""
+    """No message and no decision is lost, no approved tool runs twice (W-25, HC-8, HC-27)."""
     url, effects = empty_place(place), tmp_path / "effects"
     effects.touch()
     chance = random.Random(f"{place} {kills}")

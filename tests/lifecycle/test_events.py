@@ -168,7 +168,7 @@ def test_a_released_tell_that_finds_no_room_is_a_dead_letter(
 def test_a_tell_to_who_cannot_thaw_is_a_dead_letter(
     runtime: Runtime, storage: FaultyStorage, watch: Watch
 ) -> None:
-    """The thaw's error is told, to the message's event and to its own."""
+    """The thaw's error is told, to the message's event and to its own (HC-23)."""
     storage.put_checkpoint("scripted/a", {"count": "many"}, kind="scripted")
 
     runtime.get(Scripted, "a").tell(Scripted.add)

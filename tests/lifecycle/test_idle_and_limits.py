@@ -67,7 +67,7 @@ def test_the_class_says_how_long(runtime: Runtime, clock: LifeClock) -> None:
 
 
 def test_idleness_uses_the_monotonic_clock(runtime: Runtime, clock: LifeClock) -> None:
-    """Stepping the wall clock puts nobody to sleep and keeps nobody awake (DESIGN 5, Idle)."""
+    """The wall clock puts nobody to sleep and keeps nobody awake (DESIGN 5, Idle, HC-19)."""
     runtime.get(Scripted, "a").ask(Scripted.read)
 
     clock.set_time(clock.time() + 1e9)
@@ -82,7 +82,7 @@ def test_idleness_uses_the_monotonic_clock(runtime: Runtime, clock: LifeClock) -
 def test_an_agent_that_awaits_is_not_idle(
     runtime: Runtime, clock: LifeClock, watch: Watch, rests: Rests
 ) -> None:
-    """A turn that runs keeps its agent awake however long; its end starts the clock."""
+    """A turn that runs keeps its agent awake however long; its end starts the clock (HC-12)."""
     agent = runtime.get(Scripted, "a").options(timeout=None)
     gate = Gate()
 
@@ -150,7 +150,7 @@ def test_attached_agents_stay_beyond_their_turns(runtime: Runtime, clock: LifeCl
 def test_a_message_during_on_hibernate_keeps_the_agent_awake(
     storage: FaultyStorage, clock: LifeClock, reason: HibernationReason
 ) -> None:
-    """An agent that is spoken to while it falls asleep stays awake (DESIGN 5, Idle)."""
+    """An agent that is spoken to while it falls asleep stays awake (DESIGN 5, Idle, HC-2)."""
     gate = Gate()
     cls = hooked(lambda _: gate.pass_through())
     with running(storage, clock=clock, idle_timeout=IDLE, max_live=1) as runtime:
@@ -192,7 +192,7 @@ def test_a_message_during_the_commit_of_a_hibernation_keeps_the_agent_awake(
 def test_a_message_during_a_requested_hibernation_wakes_the_agent_again(
     runtime: Runtime, storage: FaultyStorage, watch: Watch
 ) -> None:
-    """Whom a user sends to sleep sleeps; the message behind it thaws the agent."""
+    """Whom a user sends to sleep sleeps; the message behind it thaws the agent (HC-1)."""
     cls = hooked(lambda me: me.write("bye"))
     agent = runtime.get(cls, "a").options(timeout=None)
     agent.ask(cls.add)
@@ -210,7 +210,7 @@ def test_a_message_during_a_requested_hibernation_wakes_the_agent_again(
 def test_a_message_that_waits_prevents_an_idle_hibernation(
     runtime: Runtime, clock: LifeClock, watch: Watch
 ) -> None:
-    """A message that came before the timer ran is handled, and nobody hibernates."""
+    """A message that came before the timer ran is handled, and nobody hibernates (HC-2)."""
     agent = runtime.get(Scripted, "a").options(timeout=None)
     agent.ask(Scripted.read)
     gate = Gate()
@@ -228,7 +228,7 @@ def test_a_message_that_waits_prevents_an_idle_hibernation(
 def test_a_conflict_while_hibernating_leaves_a_working_agent(
     ticking: Runtime, storage: FaultyStorage
 ) -> None:
-    """A hook's change that conflicts is neither lost trouble nor the end of the agent."""
+    """A hook's change that conflicts is neither lost trouble nor the end of the agent (HC-4)."""
     cls = hooked(lambda me: me.write("bye"))
     agent = ticking.get(cls, "a")
     agent.ask(cls.add)
@@ -245,7 +245,7 @@ def test_a_conflict_while_hibernating_leaves_a_working_agent(
 
 
 def test_the_least_recently_used_go_first(storage: FaultyStorage, clock: LifeClock) -> None:
-    """Beyond ``max_live`` those hibernate that were longest at rest, of all classes."""
+    """Beyond ``max_live`` those hibernate that were longest at rest, of all classes (HC-26)."""
     with running(storage, clock=clock, idle_timeout=IDLE, max_live=3) as runtime:
         watch = Watch(runtime)
         classes: list[type[Scripted]] = [Scripted, Brief, Scripted]
@@ -267,7 +267,7 @@ def test_the_least_recently_used_go_first(storage: FaultyStorage, clock: LifeClo
 
 
 def test_running_agents_are_beyond_the_limit(storage: FaultyStorage) -> None:
-    """``max_live`` is soft: who runs stays, and goes once at rest (DESIGN 5, Idle)."""
+    """``max_live`` is soft: who runs stays, and goes once at rest (DESIGN 5, Idle, HC-26)."""
     with running(storage, max_live=1) as runtime:
         gate = Gate()
         refs = [runtime.get(Scripted, key) for key in "abc"]

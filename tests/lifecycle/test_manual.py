@@ -121,7 +121,7 @@ def test_a_stale_copy_is_refused(manual: Manual, ticking: Runtime) -> None:
 
 
 def test_a_copy_of_who_was_deleted_is_refused(manual: Manual, ticking: Runtime) -> None:
-    """A delete is a write like others: a copy does not bring anybody back."""
+    """A delete is a write like others: a copy does not bring anybody back (HC-30)."""
     agent = ticking.get(Scripted, "a")
     agent.ask(Scripted.add)
     copy = manual.thaw("a")

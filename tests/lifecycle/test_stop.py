@@ -87,7 +87,7 @@ def time_out(stopping: Future[None], clock: LifeClock) -> StopError:
 
 
 def test_queued_turns_finish(runtime: Runtime, clock: LifeClock, storage: FaultyStorage) -> None:
-    """What was sent before the stop is still done, saved and answered (DESIGN 5, Stop)."""
+    """What was sent before the stop is still done, saved and answered (DESIGN 5, Stop, HC-14)."""
     agent, gate = runtime.get(Scripted, "a"), Gate()
     first = agent.submit(Scripted.do, lambda _: gate.pass_through())
     queued = [agent.submit(Scripted.add) for _ in range(5)]
@@ -239,7 +239,7 @@ def test_idle_attached_agents_hibernate_too(runtime: Runtime) -> None:
 def test_a_stuck_handler_is_named_and_its_commit_refused(
     runtime: Runtime, clock: LifeClock, storage: FaultyStorage
 ) -> None:
-    """It can't be killed; what it returns one day is stored nowhere (DESIGN 5, Stop)."""
+    """It can't be killed; what it returns then is stored nowhere (DESIGN 5, Stop, HC-10, HC-14)."""
     agent, gate = runtime.get(Scripted, "a"), Gate()
     agent.ask(Scripted.add)
 
@@ -285,7 +285,7 @@ def test_the_last_finished_state_of_a_stuck_agent_is_saved(
 
 
 def test_who_waits_behind_a_stuck_handler_is_refused(runtime: Runtime, clock: LifeClock) -> None:
-    """No caller waits for ever, and no tell disappears unseen."""
+    """No caller waits for ever, and no tell disappears unseen (HC-14, HC-23)."""
     agent, gate, watch = runtime.get(Scripted, "a"), Gate(), Watch(runtime)
     agent.tell(Scripted.do, lambda _: gate.pass_through())
     gate.wait_for_entry()
@@ -358,7 +358,7 @@ def test_a_handler_that_blocks_the_loop_does_not_hold_up_the_stop(
 def test_what_cannot_be_saved_is_told(
     runtime: Runtime, clock: LifeClock, storage: FaultyStorage
 ) -> None:
-    """``unsaved`` maps addresses to the error of their last save (DESIGN 5, Stop)."""
+    """``unsaved`` maps addresses to the error of their last save (DESIGN 5, Stop, HC-3)."""
     watch = Watch(runtime)
     saved, unsaved = runtime.get(Scripted, "saved"), runtime.get(Late, "unsaved")
     saved.ask(Scripted.add)
@@ -405,7 +405,7 @@ def test_a_storage_that_was_passed_in_stays_open(memory: MemoryStorage) -> None:
 
 
 def test_a_storage_of_its_own_is_closed_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is closed, everybody has hibernated and no thread is left to use it."""
+    """When it is closed, everybody has hibernated and no thread is left to use it (HC-15)."""
     runtime = Runtime("memory:")
     runtime.get(Late, "a").ask(Late.add)
     steps: list[object] = []

@@ -130,7 +130,7 @@ def test_others_do_not_notice(
 def test_a_hundred_first_messages_thaw_once(
     runtime: Runtime, storage: FaultyStorage, watch: Watch
 ) -> None:
-    """Single flight: they wait for one read, and are handled in order."""
+    """Single flight: they wait for one read, and are handled in order (HC-24)."""
     put(storage)
     agent = runtime.get(Scripted, "a")
     with storage.hang_next("read") as hang:
@@ -145,7 +145,7 @@ def test_a_hundred_first_messages_thaw_once(
 def test_a_hundred_first_messages_fail_together(
     runtime: Runtime, storage: FaultyStorage, watch: Watch
 ) -> None:
-    """Each gets the error of the one read."""
+    """Each gets the error of the one read (HC-25)."""
     put(storage, value={"count": "many"})
     agent = runtime.get(Scripted, "a")
     with storage.hang_next("read") as hang:
@@ -162,7 +162,7 @@ def test_a_hundred_first_messages_fail_together(
 def test_a_failed_thaw_is_not_tried_at_once_again(
     runtime: Runtime, storage: FaultyStorage, clock: LifeClock
 ) -> None:
-    """Each failure is remembered for twice as long, 5 s at most; calls fail at once meanwhile."""
+    """Each failure is remembered twice as long, 5 s at most; calls fail at once then (HC-7)."""
     put(storage, value={"count": "many"})
     agent = runtime.get(Scripted, "a")
     for attempt in range(9):
@@ -211,7 +211,7 @@ def test_a_wrong_initial_state_is_the_callers_mistake(runtime: Runtime) -> None:
 def test_a_storage_that_is_away_is_waited_for(
     runtime: Runtime, storage: FaultyStorage, clock: LifeClock, watch: Watch
 ) -> None:
-    """Messages wait, in order, until it is back; it is no failed thaw."""
+    """Messages wait, in order, until it is back; it is no failed thaw (HC-25)."""
     put(storage)
     agent = runtime.get(Scripted, "a")
     storage.disconnect(operations=3)

@@ -161,7 +161,7 @@ def test_another_process_takes_over_what_a_dead_one_has_not_sent(
 
 
 def test_what_is_sent_again_is_applied_once(storage: Storage, clock: QuietClock) -> None:
-    """A crash between the receiver's commit and the sender's next one doubles nothing."""
+    """A crash between the receiver's commit and the sender's doubles nothing (HC-8, HC-17)."""
     with Runtime(storage, clock=clock, agents=[Receiver]) as first:
         die_before(first.manager.courier, "_done")
         first.get(Sender, "a").ask(Sender.pass_on, "b", "1", "2")
@@ -331,7 +331,7 @@ def test_only_a_turn_has_an_outbox() -> None:
 
 
 def test_an_outbox_is_bounded(memory: Storage) -> None:
-    """Who sends faster than anybody takes is told so, and its turn is rolled back."""
+    """Who sends faster than anybody takes is told so, and its turn is rolled back (HC-22)."""
 
     class Flood(Agent):
         """Sends and sends."""

@@ -36,7 +36,7 @@ def fail_for_good(runtime: Runtime, clock: QuietClock, sender: AgentRef[Sender])
 
 
 def test_what_is_given_up_is_kept_by_its_sender(runtime: Runtime, clock: QuietClock) -> None:
-    """It leaves the outbox for the dead letters in one commit; the next one is tried."""
+    """It leaves the outbox for the dead letters in one commit; the next is tried (HC-7, HC-23)."""
     watch = Watch(runtime)
     sender, receiver = runtime.get(Sender, "a"), runtime.get(Receiver, "b")
     Receiver.broken.add("1")

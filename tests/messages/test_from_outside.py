@@ -74,7 +74,7 @@ def test_what_was_not_trimmed_is_not_applied_again(storage: Storage, clock: Quie
 
 
 def test_an_id_of_ones_own(runtime: Runtime, watch: Watch) -> None:
-    """Who can't know whether a message was stored sends it again, with the same id."""
+    """Who can't know whether a message was stored sends it again, with the same id (HC-9)."""
     receiver = runtime.get(Receiver, "b").options(message_id="order 17")
     assert receiver.send(Receiver.take, "first") == "order 17"
     delivered(watch, 1)

@@ -67,7 +67,7 @@ full_size = [pytest.mark.slow, pytest.mark.timeout(900)]
 def test_durable_messages_survive_kills(
     empty_place: Callable[[str], str], backend: str, kills: int
 ) -> None:
-    """After SIGKILLs of sender and receiver each message is applied once, in order.
+    """After SIGKILLs of sender and receiver each message is applied once, in order (HC-8, HC-27).
 
     Those of agents are exactly those that their turns committed; those from outside are at
     least those whose ``send`` had returned.

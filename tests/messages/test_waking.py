@@ -90,7 +90,7 @@ def test_many_that_are_due_at_once(memory: Storage, clock: QuietClock) -> None:
 
 
 def test_a_storage_that_is_away_is_asked_again(memory: Storage, clock: QuietClock) -> None:
-    """A failing question is a warning, and is repeated."""
+    """A failing question is a warning, and is repeated (HC-27)."""
     leave_messages(memory, clock, "1")
     with FaultyStorage(memory) as storage:
         storage.fail_next("list_due")

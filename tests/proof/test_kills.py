@@ -26,7 +26,7 @@ full_size = pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.mark.parametrize("kills", [some, full_size])
 @pytest.mark.parametrize("url", SHARED, indirect=True)
 def test_acknowledged_turns_survive_kills(url: str, kills: int) -> None:
-    """After each SIGKILL every reply that came is kept once, in order (cases 8, 27, W-1)."""
+    """After each SIGKILL every reply that came is kept once, in order (W-1, HC-8, HC-27)."""
     chance = random.Random(kills)
     places: dict[Note, int] = {}
     for life in range(kills):

@@ -112,7 +112,7 @@ def test_agents_that_never_stay_awake(storage: Storage) -> None:
 
 
 def test_few_of_many_are_awake(storage: Storage) -> None:
-    """Fifty agents take turns in room for five, and none loses anything (DESIGN 5, Idle)."""
+    """Fifty agents take turns in room for five, and none loses anything (DESIGN 5, Idle, HC-26)."""
     keys = [f"tally {number}" for number in range(50)]
     with Runtime(storage, max_live=5) as runtime:
         for expected in (1, 2):

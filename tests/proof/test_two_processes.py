@@ -23,7 +23,7 @@ full_size = pytest.param(5_000, marks=[pytest.mark.slow, pytest.mark.timeout(180
 @pytest.mark.parametrize("calls", [some, full_size])
 @pytest.mark.parametrize("url", SHARED, indirect=True)
 def test_two_processes_count_right(url: str, calls: int) -> None:
-    """They conflict, and no turn is lost or made twice for all that (rule 13, case 5)."""
+    """They conflict, and no turn is lost or made twice for all that (rule 13, HC-5)."""
     start = barrier(PROCESSES)
     added: Counter[str] = Counter()
     conflicts = 0

@@ -84,7 +84,7 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 
 
 def test_a_clock_that_steps_back_changes_nothing() -> None:
-    """Cursors and times still grow after the clock was set back an hour (W-28)."""
+    """Cursors and times still grow after the clock was set back an hour (W-28, HC-19)."""
     clock = ManualClock()
     with MemoryStorage() as storage, EventQueue(storage, clock=clock) as queue:
         before = queue.publish("a", 1)

@@ -188,7 +188,7 @@ def test_a_turn_that_may_not_run_again_is_not_applied(
 def test_a_told_turn_that_may_not_run_again_is_a_dead_letter(
     ticking: Runtime, other: Runtime, agent: AgentRef[Scripted]
 ) -> None:
-    """Without a caller its fate is an event (DESIGN 6)."""
+    """Without a caller its fate is an event (DESIGN 6, HC-23)."""
     agent.hibernate()
     ticking.manager._registrations.clear()
     watch = Watch(ticking)
@@ -491,7 +491,7 @@ def test_fresh_sees_that_the_agent_was_deleted(other: Runtime, agent: AgentRef[S
 def test_a_conflict_while_hibernating_runs_the_hook_again(
     storage: FaultyStorage, other: Runtime
 ) -> None:
-    """``on_hibernate`` is no exception: its changes are made anew on the newest state."""
+    """``on_hibernate`` is no exception: its changes are made anew on the newest state (HC-4)."""
     hooks: list[int] = []
 
     class Tidy(Scripted, kind="scripted"):

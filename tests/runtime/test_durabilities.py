@@ -262,7 +262,7 @@ def test_a_conflict_drops_what_was_answered_and_says_so(
     caplog: pytest.LogCaptureFixture,
     cls: type[Scripted],
 ) -> None:
-    """Answered turns that conflict are dropped, reported and logged (DESIGN 5, Conflict)."""
+    """Answered turns that conflict are dropped, told, logged (DESIGN 5, Conflict, HC-4, HC-33)."""
     agent = runtime.get(cls, "a")
     for _ in range(3):
         agent.ask(cls.add)

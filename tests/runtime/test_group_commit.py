@@ -171,7 +171,7 @@ def test_hanging_batches_do_not_use_up_the_workers(
 def test_a_rejected_change_fails_only_its_own_agent(
     ticking: Runtime, storage: FaultyStorage
 ) -> None:
-    """A change that can't be stored disturbs no other of its batch (DESIGN 4, Rejected)."""
+    """A change that can't be stored disturbs no other of its batch (DESIGN 4, Rejected, HC-35)."""
     storage.max_document_bytes = 200
     guilty, innocent = ticking.get(Scripted, "guilty"), ticking.get(Scripted, "innocent")
     guilty.ask(Scripted.read)

@@ -141,7 +141,7 @@ def test_a_record_of_another_kind_is_not_thawed(runtime: Runtime) -> None:
 
 
 def test_a_newer_version_is_not_thawed(runtime: Runtime) -> None:
-    """A stored version newer than the class fails closed (DESIGN 5, Records 4 and 6)."""
+    """A stored version newer than the class fails closed (DESIGN 5, Records 4 and 6, HC-20)."""
     agent = runtime.get(Scripted, "a")
     runtime.storage.put_checkpoint(agent.address, {"count": 1}, kind="scripted", version=2)
 
@@ -150,7 +150,7 @@ def test_a_newer_version_is_not_thawed(runtime: Runtime) -> None:
 
 
 def test_an_older_version_passes_through_migrate(runtime: Runtime) -> None:
-    """Older data is migrated, and stored in today's form with the next save (Records 6)."""
+    """Older data is migrated, and stored in today's form with the next save (Records 6, HC-20)."""
 
     class Renamed(Scripted, kind="renamed", version=3):
         total: int = 0

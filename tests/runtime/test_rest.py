@@ -49,7 +49,7 @@ def hesitant(gate: Gate) -> type[Scripted]:
 def test_an_async_turn_keeps_its_agent_awake(
     runtime: Runtime, clock: ObservedClock, watch: Watch
 ) -> None:
-    """An agent whose handler awaits something is not idle either (DESIGN 5, Idle)."""
+    """An agent whose handler awaits something is not idle either (DESIGN 5, Idle, HC-12)."""
     agent = runtime.get(Scripted, "a")
     agent.ask(Scripted.add)
     begun, go_on = threading.Event(), threading.Event()

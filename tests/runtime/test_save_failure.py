@@ -327,7 +327,7 @@ def test_a_resend_that_conflicts_drops_the_turns_and_counts_them(  # noqa: PLR09
 def test_a_failed_hibernation_drops_nothing(
     runtime: Runtime, storage: FaultyStorage, clock: ObservedClock, watch: Watch
 ) -> None:
-    """An agent that goes to sleep while the storage is away sleeps once it is saved (W-2)."""
+    """An agent that goes to sleep while the storage is away sleeps once it is saved (W-2, HC-3)."""
 
     class Tidy(Scripted):
         def on_hibernate(self) -> None:

@@ -150,7 +150,7 @@ def test_callers_of_unsaved_turns_are_told(storage: FaultyStorage) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_storage_that_was_closed_too_early_is_told(memory: MemoryStorage) -> None:
-    """Closing the storage under a runtime loses what is unsaved, and says so, at once."""
+    """Closing the storage under a runtime loses what is unsaved, and says so, at once (HC-15)."""
     storage = FaultyStorage(memory)
     runtime = Runtime(storage)
     runtime.get(Lazy, "a").ask(Lazy.add)

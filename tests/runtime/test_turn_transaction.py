@@ -30,7 +30,7 @@ def spoil(agent: Scripted) -> None:
 
 
 def test_a_failed_turn_leaves_fields_as_before(any_storage: Storage) -> None:
-    """If the handler raises, the fields are as before the turn (DESIGN 5, Turn)."""
+    """If the handler raises, the fields are as before the turn (DESIGN 5, Turn, HC-32)."""
     with Runtime(any_storage) as runtime:
         agent = runtime.get(Scripted, "a")
         agent.ask(Scripted.add, 3)

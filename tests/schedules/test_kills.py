@@ -62,7 +62,7 @@ class Bell(Agent):
 def test_schedules_survive_kills(
     empty_place: Callable[[str], str], backend: str, kills: int
 ) -> None:
-    """After SIGKILLs every tick of every agent has been run once, in order, and it goes on."""
+    """After SIGKILLs every tick has been run once, in order, and it goes on (HC-16, HC-17)."""
     url = empty_place(backend)
     chance = random.Random(f"schedules {backend} {kills}")
     rung = 0

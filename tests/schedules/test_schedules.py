@@ -85,7 +85,7 @@ def test_async_handlers(runtime: Runtime, clock: QuietClock, watch: Watch) -> No
 
 
 def test_plan_and_state_commit_together(runtime: Runtime, clock: QuietClock) -> None:
-    """A turn that fails has planned nothing; one that ends has (CR-7, CR-9)."""
+    """A turn that fails has planned nothing; one that ends has (CR-7, CR-9, HC-16)."""
     agent = runtime.get(Planner, "a")
     with pytest.raises(RuntimeError, match="mind"):
         agent.ask(Planner.plan_and_fail)
@@ -126,7 +126,7 @@ def test_schedules_survive_a_restart(storage: Storage, clock: QuietClock) -> Non
 
 
 def test_due_twice_is_done_once(storage: Storage) -> None:
-    """Two processes that both find ticks due: one commit wins, the other finds it done (17)."""
+    """Two processes that both find ticks due: one commit wins, the other finds it done (HC-17)."""
     with (
         Runtime(storage, agents=[Planner], wake_interval=0.01) as one,
         Runtime(storage, agents=[Planner], wake_interval=0.01),
@@ -147,7 +147,7 @@ def test_due_twice_is_done_once(storage: Storage) -> None:
 def test_what_was_missed(
     storage: Storage, clock: QuietClock, misfire: str, rings: int, missed: int
 ) -> None:
-    """After a downtime ticks are skipped, run as one, or all run (CR-18, W-17, 18)."""
+    """After a downtime ticks are skipped, run as one, or all run (CR-18, W-17, HC-18)."""
     with Runtime(storage, clock=clock) as first:
         plan(first.get(Planner, "a"), every=100, misfire=misfire, id="job")
     clock.advance(1090)
@@ -170,7 +170,7 @@ def test_what_was_skipped_is_told(runtime: Runtime, clock: QuietClock, watch: Wa
 
 
 def test_a_one_shot_of_the_past_is_run(runtime: Runtime, watch: Watch) -> None:
-    """``at`` a time that has passed means now (18)."""
+    """``at`` a time that has passed means now (HC-18)."""
     agent = runtime.get(Planner, "a")
     plan(agent, "x", at=dt.datetime(2001, 1, 1, tzinfo=dt.UTC))
     watch.wait(ScheduleFired)
@@ -265,7 +265,7 @@ def test_cancel(runtime: Runtime, clock: QuietClock) -> None:
 
 
 def test_ticks_keep_nobody_awake(runtime: Runtime, clock: QuietClock, watch: Watch) -> None:
-    """The idle clock goes on through ticks (13), unless the method keeps its agent awake."""
+    """The idle clock goes on through ticks, unless the method keeps its agent awake (HC-13)."""
     quiet, loud = runtime.get(Planner, "quiet"), runtime.get(Planner, "loud")
     plan(quiet, every=25, id="job")
     loud.ask(Planner.plan_loud, 25)

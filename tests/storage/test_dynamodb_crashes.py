@@ -85,7 +85,7 @@ def _seen(storage: Storage, key: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_change_is_whole_wherever_its_process_ends(storage: Storage, what: str) -> None:
-    """Before each request: all of it is there, or none, and a resend ends it (rule 1, rule 3)."""
+    """At each request: all is there or none, and a resend ends it (rule 1, rule 3, HC-8, HC-16)."""
     undisturbed = _begin(storage, what, "control")
     before = _seen(storage, "control")
     with Wire(storage) as wire:

@@ -112,7 +112,7 @@ def test_failure_before_writes_nothing(faulty: FaultyStorage, inner: Storage) ->
 
 
 def test_failure_after_has_written(faulty: FaultyStorage, inner: Storage) -> None:
-    """A commit that fails after the write looks the same to its caller (case 8)."""
+    """A commit that fails after the write looks the same to its caller (HC-8)."""
     faulty.fail_next("commit", after=True)
 
     with pytest.raises(StorageUnavailableError):

@@ -156,7 +156,7 @@ def test_damaged_page(sqlite_path: Path) -> None:
 def test_unstorable_change(
     storage: SQLiteStorage, put_fields: dict[str, Any], neighbours: str
 ) -> None:
-    """What SQLite can't take is rejected, and the changes beside it are saved (rule 2, case 35)."""
+    """What SQLite can't take is rejected, and the changes beside it are saved (rule 2, HC-35)."""
     limit_values(storage, 100_000)
     bad = Change(key="a", put=replace(Put(data="1"), **put_fields))
 
@@ -169,7 +169,7 @@ def test_unstorable_change(
 
 
 def test_large_records_and_threads(storage: SQLiteStorage) -> None:
-    """Together they may be larger than any one value that SQLite takes (case 35)."""
+    """Together they may be larger than any one value that SQLite takes (HC-35)."""
     document = "x" * 60_000
     keys = [f"large {number}" for number in range(10)]
     for key in keys:

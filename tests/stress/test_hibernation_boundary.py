@@ -76,7 +76,7 @@ full_size = pytest.param(200_000, marks=[pytest.mark.slow, pytest.mark.timeout(6
 def test_every_message_is_handled_once_and_in_order(
     tmp_path: Path, messages: int, storage: str, durability: Durability
 ) -> None:
-    """Agents that leave memory all the time lose no message of eight senders (cases 1, 2)."""
+    """Agents that leave memory all the time lose no message of eight senders (HC-1, HC-2)."""
     url = "memory:" if storage == "memory" else f"sqlite:///{tmp_path}/store.db"
     reasons: list[HibernationReason] = []
     with Runtime(url, idle_timeout=0.0005, max_live=50, durability=durability) as runtime:
@@ -90,7 +90,7 @@ def test_every_message_is_handled_once_and_in_order(
 
 @pytest.mark.parametrize("messages", [8_000, full_size])
 def test_threads_interrupted_at_every_step(hasty: None, messages: int) -> None:
-    """The same with few agents, and threads that take turns every few instructions (case 2)."""
+    """The same with few agents, and threads that take turns every few instructions (HC-2)."""
     del hasty
     with Runtime("memory:", idle_timeout=0, max_live=1) as runtime:
         _send_and_compare(runtime, agents=4, messages=messages)

@@ -61,7 +61,7 @@ full_size = pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout
 
 @pytest.mark.parametrize("people", [50_000, full_size])
 def test_agents_beyond_memory(tmp_path: Path, people: int) -> None:
-    """Memory does not grow with the agents, disk by 1.3 KB for 0.9 KB, and each thaws right."""
+    """Memory does not grow with agents, disk by 1.3 KB for 0.9 KB, and each thaws right (HC-26)."""
     path = tmp_path / "store.db"
     with child(populate, f"sqlite:///{path}", people) as (_, receiver):
         tenths: list[Census] = receiver.recv()

@@ -133,7 +133,7 @@ def test_each_restart_waits_longer(runtime: Runtime, clock: ManualClock) -> None
 
 
 def test_a_crash_loop_is_paused(runtime: Runtime, clock: ManualClock) -> None:
-    """More failures than allowed: calls are refused by a typed error that says why (W-11, W-12)."""
+    """More failures than allowed: calls are refused, and the error says why (W-11, W-12, HC-7)."""
     told: list[AgentPaused] = []
     runtime.listen(told.append, AgentPaused)
     agent = runtime.get(Restarted, "a")
