@@ -26,6 +26,7 @@ from torpor.storage.mongodb.documents import (
 from torpor.storage.mongodb.provision import open_collections
 from torpor.storage.mongodb.url import place_of, split_url
 from torpor.storage.mongodb.vacuum import vacuum
+from torpor.storage.paging import read_in_pages
 from torpor.storage.records import Due, Record, Space
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MongoDBStorage"]
 
-_ENTRIES_AT_ONCE = 1000
 _MAX_BSON = 16 * 1024 * 1024
 _BESIDE_DATA = 16 * 1024  # bytes, for all else in a document: keys, ids, a head
 _AFTER_ALL = "\U0010ffff" * 150  # behind a prefix: not before any key that begins with it
@@ -168,47 +168,21 @@ class MongoDBStorage(Storage):
         limit: int | None,
         newest: bool,
     ) -> Sequence[Entry]:
-        missing = stop - start if limit is None else limit
-        entries: list[Entry] = []
-        while missing > 0 and start < stop:
-            count = min(missing, _ENTRIES_AT_ONCE)
-            page = self._page_of_entries(thread_id, start, stop, kinds, count, newest=newest)
-            entries += page
-            missing -= len(page)
-            if len(page) < count:
-                break
-            if newest:
-                stop = page[-1].seq
-            else:
-                start = page[-1].seq + 1
-        return entries[::-1] if newest else entries
-
-    def _page_of_entries(  # noqa: PLR0913 - as above
-        self,
-        thread_id: str,
-        start: int,
-        stop: int,
-        kinds: Collection[str] | None,
-        limit: int,
-        *,
-        newest: bool,
-    ) -> list[Entry]:
         condition: dict[str, Any] = {"thread": thread_id}
         if kinds is not None:
             condition["kind"] = {"$in": list(kinds)}
-        elif newest:  # where nothing is filtered, the range is as long as the page
-            start = max(start, stop - limit)
-        else:
-            stop = min(stop, start + limit)
-        condition["seq"] = {"$gte": start, "$lt": stop}
-        order = [("thread", ASCENDING), ("seq", ASCENDING)]
-        if newest:
-            order = [("thread", DESCENDING), ("seq", DESCENDING)]
-        with self._database.operation():
-            documents = self._database.entries.find(
-                condition, _ENTRY, sort=order, limit=limit, batch_size=limit
-            )
-            return [decode_entry(document, thread_id, seq_of(document)) for document in documents]
+        direction = DESCENDING if newest else ASCENDING
+        order = [("thread", direction), ("seq", direction)]
+
+        def page(start: int, stop: int, count: int) -> list[Entry]:
+            places = {"seq": {"$gte": start, "$lt": stop}}
+            with self._database.operation():
+                found = self._database.entries.find(
+                    condition | places, _ENTRY, sort=order, limit=count, batch_size=count
+                )
+                return [decode_entry(document, thread_id, seq_of(document)) for document in found]
+
+        return read_in_pages(page, start, stop, kinds=kinds, limit=limit, newest=newest)
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         records: list[Record] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
+from torpor.storage.paging import read_in_pages
 from torpor.storage.records import Due, Entry, Record, Space
 from torpor.storage.redis.client import client_of_url, options_of_url, place_of, require_usable
 from torpor.storage.redis.commit import Committer
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStorage"]
 
-_AT_ONCE = 1000
 _KNOWN_RECORDS = 10_000
 _SHORTEST_TTL = 0.001
 _LONGEST_TTL = 100 * 365 * 24 * 3600
@@ -168,35 +168,21 @@ class RedisStorage(Storage):
         limit: int | None,
         newest: bool,
     ) -> Sequence[Entry]:
-        missing = stop - start if limit is None else limit
-        entries: list[Entry] = []
-        while missing > 0 and start < stop:
-            count = _AT_ONCE if kinds is not None else min(missing, _AT_ONCE)
-            page = self._page_of_entries(thread_id, start, stop, count=count, newest=newest)
-            wanted = [entry for entry in page if kinds is None or entry.kind in kinds][:missing]
-            entries += wanted
-            missing -= len(wanted)
-            if len(page) < count:
-                break
-            if newest:
-                stop = page[-1].seq
-            else:
-                start = page[-1].seq + 1
-        return entries[::-1] if newest else entries
-
-    def _page_of_entries(
-        self, thread_id: str, start: int, stop: int, *, count: int, newest: bool
-    ) -> list[Entry]:
         stream = self._layout.entries(thread_id)
-        command = (
-            ("XREVRANGE", stream, stop - 1, start)
-            if newest
-            else ("XRANGE", stream, start, stop - 1)
-        )
-        [items] = self._server.run([(*command, "COUNT", count)])
-        if is_wrong_type(items):
-            raise CorruptRecordError(thread_id, "its key holds another type of value") from items
-        return [decode_entry(thread_id, item) for item in items]
+
+        def page(start: int, stop: int, count: int) -> list[Entry]:
+            command = (
+                ("XREVRANGE", stream, stop - 1, start)
+                if newest
+                else ("XRANGE", stream, start, stop - 1)
+            )
+            [items] = self._server.run([(*command, "COUNT", count)])
+            if is_wrong_type(items):
+                detail = "its key holds another type of value"
+                raise CorruptRecordError(thread_id, detail) from items
+            return [decode_entry(thread_id, item) for item in items]
+
+        return read_in_pages(page, start, stop, kinds=kinds, limit=limit, newest=newest, sift=True)
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         keys = listed_keys(

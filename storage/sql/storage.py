@@ -12,9 +12,11 @@ from sqlalchemy import URL, Engine, exc, make_url
 from torpor.storage import codec
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
+from torpor.storage.paging import read_in_pages
 from torpor.storage.records import Due, Entry, Record, Rejected, Space
 from torpor.storage.rows import record_of_row
 from torpor.storage.sql.commit import apply_changes
+from torpor.storage.sql.direct import replacements
 from torpor.storage.sql.drivers import make_engine
 from torpor.storage.sql.engine import Database
 from torpor.storage.sql.errors import UnstorableError
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLStorage"]
 
-_ENTRIES_AT_ONCE = 1000
 _ENCODING_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
 _URL_OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -209,34 +210,21 @@ class SQLStorage(Storage):
         limit: int | None,
         newest: bool,
     ) -> Sequence[Entry]:
-        missing = stop - start if limit is None else limit
-        entries: list[Entry] = []
-        while missing > 0:
-            count = min(missing, _ENTRIES_AT_ONCE)
-            first, end = start, stop
-            if kinds is None:  # a server that would sort has no more than that to sort
-                first, end = (max(start, stop - count), stop) if newest else (start, start + count)
+        def page(start: int, stop: int, count: int) -> list[Entry]:
             rows = self._database.read(
                 partial(
                     self._statements.read_entries,
                     thread_id=thread_id,
-                    start=first,
-                    stop=min(end, stop),
+                    start=start,
+                    stop=stop,
                     kinds=kinds,
                     limit=count,
                     newest=newest,
                 )
             )
-            page = [_entry(thread_id, row) for row in rows]
-            entries += page
-            missing -= len(page)
-            if len(page) < count:
-                break
-            if newest:
-                stop = page[-1].seq
-            else:
-                start = page[-1].seq + 1
-        return entries[::-1] if newest else entries
+            return [_entry(thread_id, row) for row in rows]
+
+        return read_in_pages(page, start, stop, kinds=kinds, limit=limit, newest=newest)
 
     def _list(self, space: Space, prefix: str, after: str | None, limit: int) -> Sequence[Record]:
         records: list[Record] = []
@@ -289,6 +277,23 @@ class SQLStorage(Storage):
     # -- writing ------------------------------------------------------------------------------
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        saved = self._commit_at_once(changes) if self._statements.replaces_all else None
+        return self._commit_by_steps(changes) if saved is None else saved
+
+    def _commit_at_once(self, changes: Sequence[Change]) -> Sequence[Outcome] | None:
+        """Return the outcomes if one statement could write all ``changes``, else None."""
+        try:
+            planned = replacements(changes)
+            if planned is None:
+                return None
+            rows, saved = planned
+            # Cut off, it may have been written; done again it then finds that it has to read.
+            written = self._database.read(lambda c: self._statements.replace_all(c, rows))
+        except (*_ENCODING_ERRORS, UnstorableError):  # told by steps whose fault it is
+            return None
+        return saved if written else None
+
+    def _commit_by_steps(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         def work(connection: Connection) -> list[Outcome]:
             return apply_changes(connection, self._statements, changes)
 
@@ -297,7 +302,7 @@ class SQLStorage(Storage):
         except (*_ENCODING_ERRORS, UnstorableError) as error:
             if len(changes) == 1:
                 return [Rejected(_refusal(changes[0].key, error))]
-        return [outcome for change in changes for outcome in self._commit([change])]
+        return [outcome for change in changes for outcome in self._commit_by_steps([change])]
 
     def notifier(self) -> PostgreSQLNotifier | None:
         """Return LISTEN and NOTIFY of PostgreSQL; None on other databases and drivers."""

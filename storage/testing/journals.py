@@ -152,6 +152,19 @@ class JournalContract(ContractKit):
 
         assert [due.key for due in storage.list_due(50.0)] == ["log"]
 
+    def test_whether_there_are_entries(self, storage: Storage) -> None:
+        """That is told of any thread, however long it may be."""
+        storage.append_thread("log", [{}, {}])
+        storage.append_thread("empty", [])
+        storage.commit([owned("agent", "agent#1", 1, 2, 3)])
+
+        found = {
+            thread_id: storage.has_entries(thread_id)
+            for thread_id in ("log", "agent#1", "empty", "agent#2", "unknown")
+        }
+
+        assert [thread_id for thread_id, there in found.items() if there] == ["log", "agent#1"]
+
     def test_learning_a_revision_reads_no_entry(
         self, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:

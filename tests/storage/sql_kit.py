@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Text, and_, cast, event, func, text, update
+from sqlalchemy import JSON, Text, and_, cast, delete, event, func, text, update
 
 from tests.storage.sqlite_kit import count_instructions
 from torpor.storage.records import Space
@@ -14,7 +14,7 @@ from torpor.storage.testing.counting import sends
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Column, ColumnElement
+    from sqlalchemy import Column, ColumnElement, Table
 
     from torpor.storage import Storage
     from torpor.storage.sql.schema import Tables
@@ -25,6 +25,8 @@ __all__ = [
     "damage_entry",
     "damage_record",
     "number_connections",
+    "remove_entry",
+    "remove_record",
 ]
 
 
@@ -115,9 +117,27 @@ def damage_entry(storage: Storage, thread_id: str, seq: int) -> None:
     _replace(storage, entries.c.document, "entry", "Entry", place)
 
 
+def remove_record(storage: Storage, space: Space, key: str) -> None:
+    """Take the row of a record away, and nothing that belongs to it."""
+    table = _tables(storage).records[space]
+    _remove(storage, table, table.c.key == key)
+
+
+def remove_entry(storage: Storage, thread_id: str, seq: int) -> None:
+    """Take the row of an entry away."""
+    entries = _tables(storage).entries
+    _remove(storage, entries, and_(entries.c.thread_id == thread_id, entries.c.seq == seq))
+
+
 def _tables(storage: Storage) -> Tables:
     assert isinstance(storage, SQLStorage)
     return storage._statements._tables  # pyright: ignore[reportPrivateUsage] - what no user needs
+
+
+def _remove(storage: Storage, table: Table, where: ColumnElement[bool]) -> None:
+    assert isinstance(storage, SQLStorage)
+    with storage.engine.begin() as connection:
+        assert connection.execute(delete(table).where(where)).rowcount == 1
 
 
 def _replace(
