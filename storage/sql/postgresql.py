@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage.errors import ConfigurationError
+from torpor.storage.records import Space
 from torpor.storage.sql.errors import RaceLostError
 from torpor.storage.sql.statements import Statements
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect
 
-    from torpor.storage.records import Space
     from torpor.storage.sql.schema import Tables
     from torpor.storage.sql.statements import Row
 
@@ -53,6 +53,8 @@ _CHARACTERS_AT_ONCE = 64 * 1024 * 1024
 class PsycopgStatements(Statements):
     """Few round trips, and statements that the server has parsed and planned already."""
 
+    replaces_all = True
+
     def __init__(self, tables: Tables, dialect: Dialect) -> None:
         super().__init__(tables)
         name = dialect.identifier_preparer.format_table
@@ -62,6 +64,7 @@ class PsycopgStatements(Statements):
         self._lock = {space: _lock(table) for space, table in records.items()}
         self._insert = {space: _insert(table) for space, table in records.items()}
         self._update = {space: _update(table) for space, table in records.items()}
+        self._replace = _replace(records[Space.CHECKPOINTS])
 
     def inspect(self, connection: Connection) -> None:
         """Refuse a database that cannot hold every character."""
@@ -109,6 +112,13 @@ class PsycopgStatements(Statements):
         """Replace rows."""
         for arrays in _arrays(_RECORD, rows):
             connection.exec_driver_sql(self._update[space], arrays)
+
+    def replace_all(self, connection: Connection, rows: Sequence[Row]) -> bool:
+        """See ``Statements``. Locks the rows in the order of their keys, as every batch does."""
+        first, *others = _arrays(_RECORD, sorted(rows))
+        if others:
+            return False
+        return connection.exec_driver_sql(self._replace, first).rowcount == len(rows)
 
     def write_entries(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Write entries, in place of stray ones."""
@@ -159,6 +169,30 @@ def _update(table: str) -> str:
     return f"""
         UPDATE {table} AS stored SET {replaced}
         FROM {_unnest(_RECORD)} WHERE stored.key = new.key
+    """
+
+
+def _replace(table: str) -> str:
+    replaced = ", ".join(
+        f"{name} = new.{name}::json" if name in _JSON else f"{name} = new.{name}"
+        for name in _RECORD
+        if name not in {"key", "deleted", "thread"}
+    )
+    # What is locked is read as it is now, after any wait, so the count tells.
+    return f"""
+        WITH new AS (SELECT * FROM {_unnest(_RECORD)}),
+        locked AS (
+            SELECT key, rev, deleted, thread IS NULL AS bare FROM {table}
+            WHERE key = ANY(%(key)b::text[]) ORDER BY key FOR UPDATE
+        ),
+        fitting AS (
+            SELECT count(*) AS number FROM locked JOIN new USING (key)
+            WHERE locked.rev = new.rev - 1 AND locked.deleted = 0 AND bare
+        )
+        UPDATE {table} AS stored SET {replaced}
+        FROM new
+        WHERE stored.key = new.key AND stored.rev = new.rev - 1
+        AND (SELECT number FROM fitting) = (SELECT count(*) FROM new)
     """
 
 

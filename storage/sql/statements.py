@@ -46,6 +46,7 @@ class Statements:
     """The statements of one store. Each method runs one or few of them on a connection."""
 
     max_document_bytes: int | None = None
+    replaces_all = False
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -55,6 +56,14 @@ class Statements:
 
     def begin(self, connection: Connection) -> None:
         """Make sure that nobody else writes what this transaction reads for update."""
+
+    def replace_all(self, connection: Connection, rows: Sequence[Row]) -> bool:
+        """Replace checkpoints without a thread that stand at the revision before, all or none.
+
+        In one statement, which is committed by itself; False, and nothing written, if one of
+        them is another one. To be called only if ``replaces_all``.
+        """
+        raise NotImplementedError
 
     # -- reading ------------------------------------------------------------------------------
 

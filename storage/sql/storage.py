@@ -16,6 +16,7 @@ from torpor.storage.paging import read_in_pages
 from torpor.storage.records import Due, Entry, Record, Rejected, Space
 from torpor.storage.rows import record_of_row
 from torpor.storage.sql.commit import apply_changes
+from torpor.storage.sql.direct import replacements
 from torpor.storage.sql.drivers import make_engine
 from torpor.storage.sql.engine import Database
 from torpor.storage.sql.errors import UnstorableError
@@ -276,6 +277,23 @@ class SQLStorage(Storage):
     # -- writing ------------------------------------------------------------------------------
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        saved = self._commit_at_once(changes) if self._statements.replaces_all else None
+        return self._commit_by_steps(changes) if saved is None else saved
+
+    def _commit_at_once(self, changes: Sequence[Change]) -> Sequence[Outcome] | None:
+        """Return the outcomes if one statement could write all ``changes``, else None."""
+        try:
+            planned = replacements(changes)
+            if planned is None:
+                return None
+            rows, saved = planned
+            # Cut off, it may have been written; done again it then finds that it has to read.
+            written = self._database.read(lambda c: self._statements.replace_all(c, rows))
+        except (*_ENCODING_ERRORS, UnstorableError):  # told by steps whose fault it is
+            return None
+        return saved if written else None
+
+    def _commit_by_steps(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         def work(connection: Connection) -> list[Outcome]:
             return apply_changes(connection, self._statements, changes)
 
@@ -284,7 +302,7 @@ class SQLStorage(Storage):
         except (*_ENCODING_ERRORS, UnstorableError) as error:
             if len(changes) == 1:
                 return [Rejected(_refusal(changes[0].key, error))]
-        return [outcome for change in changes for outcome in self._commit([change])]
+        return [outcome for change in changes for outcome in self._commit_by_steps([change])]
 
     def notifier(self) -> PostgreSQLNotifier | None:
         """Return LISTEN and NOTIFY of PostgreSQL; None on other databases and drivers."""
