@@ -6,15 +6,15 @@ Codes: "Error handling with DynamoDB" and "Common errors" in AWS's documentation
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from torpor.storage.errors import (
-    ConfigurationError,
     MissingDriverError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
+from torpor.storage.meanings import Meaning
 
 __all__ = ["code_of", "driver", "translate"]
 
@@ -33,35 +33,28 @@ def driver(name: str) -> Any:
         raise MissingDriverError(msg) from error
 
 
-class _Meaning(NamedTuple):
-    error: type[StorageError]
-    what: str
-    permanent: bool = False
-    """When a storage is opened, it is a matter of configuration."""
-
-
-_BUSY = _Meaning(StorageUnavailableError, "takes no more requests for now")
-_LOST = _Meaning(StorageUnavailableError, "cannot be reached, or does not answer")
-_FULL = _Meaning(StorageFullError, "holds as much as it may")
-_NO_TABLE = _Meaning(
+_BUSY = Meaning(StorageUnavailableError, "takes no more requests for now")
+_LOST = Meaning(StorageUnavailableError, "cannot be reached, or does not answer")
+_FULL = Meaning(StorageFullError, "holds as much as it may")
+_NO_TABLE = Meaning(
     StorageError,
     "does not exist: create it, pass create=True, or check name and region",
     permanent=True,
 )
-_REFUSED = _Meaning(
+_REFUSED = Meaning(
     StorageError,
     "was not opened to these credentials: they are wrong, old, or may not do this",
     permanent=True,
 )
-_NO_CREDENTIALS = _Meaning(
+_NO_CREDENTIALS = Meaning(
     StorageError,
     "needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile or role",
     permanent=True,
 )
-_INVALID = _Meaning(StorageError, "does not take the request", permanent=True)
-_UNKNOWN = _Meaning(StorageError, "could not do it", permanent=True)
+_INVALID = Meaning(StorageError, "does not take the request", permanent=True)
+_UNKNOWN = Meaning(StorageError, "could not do it", permanent=True)
 
-_CODES: dict[str, _Meaning] = {
+_CODES: dict[str, Meaning] = {
     "InternalServerError": _LOST,
     "ItemCollectionSizeLimitExceededException": _FULL,
     "LimitExceededException": _BUSY,
@@ -103,14 +96,14 @@ _CODES: dict[str, _Meaning] = {
 
 # Classes of ``botocore.exceptions``, by name since the driver may be missing; the first one of a
 # class's bases that stands here tells.
-_CLASSES: dict[str, _Meaning] = {
+_CLASSES: dict[str, Meaning] = {
     "CredentialRetrievalError": _NO_CREDENTIALS,
     "NoCredentialsError": _NO_CREDENTIALS,
     "PartialCredentialsError": _NO_CREDENTIALS,
     "ProfileNotFound": _NO_CREDENTIALS,
     "SSOError": _NO_CREDENTIALS,
     "TokenRetrievalError": _NO_CREDENTIALS,
-    "SSLError": _Meaning(StorageError, "cannot be trusted", permanent=True),
+    "SSLError": Meaning(StorageError, "cannot be trusted", permanent=True),
     "ConnectionError": _LOST,
     "HTTPClientError": _LOST,
     "IncompleteReadError": _LOST,
@@ -132,11 +125,11 @@ def translate(error: Exception, place: str, *, opening: bool = False) -> Excepti
     """Return Torpor's error for what a client of ``place`` raised."""
     meaning = _meaning_of(error)
     text = (str(error).splitlines() or [""])[0][:_LONGEST_TEXT]
-    kind = ConfigurationError if opening and meaning.permanent else meaning.error
+    kind = meaning.error_class(opening=opening)
     return kind(f"{place} {meaning.what}: {text or type(error).__name__}")
 
 
-def _meaning_of(error: Exception) -> _Meaning:
+def _meaning_of(error: Exception) -> Meaning:
     code = code_of(error)
     if code is None:
         names = (base.__name__ for base in type(error).__mro__)

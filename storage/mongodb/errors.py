@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pymongo import errors
 
 from torpor.storage.errors import (
-    ConfigurationError,
     RecordTooLargeError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
+from torpor.storage.meanings import Meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,32 +26,25 @@ DUPLICATE_KEY = 11000
 _TOO_LARGE = frozenset({10334, 17419, 17420})
 
 
-class _Meaning(NamedTuple):
-    error: type[StorageError]
-    what: str
-    permanent: bool = False
-    """When a storage is opened, it is a matter of configuration."""
-
-
-_LOST = _Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
-_TOO_SLOW = _Meaning(StorageUnavailableError, "the server did not answer in time")
-_NOT_PRIMARY = _Meaning(StorageUnavailableError, "no primary takes writes just now")
-_UNCONFIRMED = _Meaning(
+_LOST = Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
+_TOO_SLOW = Meaning(StorageUnavailableError, "the server did not answer in time")
+_NOT_PRIMARY = Meaning(StorageUnavailableError, "no primary takes writes just now")
+_UNCONFIRMED = Meaning(
     StorageUnavailableError, "too few members confirmed the write in time; it may stand"
 )
-_RACE = _Meaning(StorageUnavailableError, "met another writer")
-_FULL = _Meaning(StorageFullError, "no space is left on the server")
-_REFUSED = _Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
-_CONCERN = _Meaning(
+_RACE = Meaning(StorageUnavailableError, "met another writer")
+_FULL = Meaning(StorageFullError, "no space is left on the server")
+_REFUSED = Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
+_CONCERN = Meaning(
     StorageError, "the servers cannot give the write or read concern", permanent=True
 )
-_UNKNOWN = _Meaning(StorageError, "the server could not do it")
+_UNKNOWN = Meaning(StorageError, "the server could not do it")
 
 # The names are those of MongoDB's src/mongo/base/error_codes.yml.
-_MEANINGS: dict[int | None, _Meaning] = {
+_MEANINGS: dict[int | None, Meaning] = {
     6: _LOST,  # HostUnreachable
     7: _LOST,  # HostNotFound
-    9: _Meaning(StorageError, "the server does not know the command", permanent=True),
+    9: Meaning(StorageError, "the server does not know the command", permanent=True),
     11: _REFUSED,  # UserNotFound
     13: _REFUSED,  # Unauthorized
     18: _REFUSED,  # AuthenticationFailed
@@ -83,15 +76,15 @@ _MEANINGS: dict[int | None, _Meaning] = {
     14031: _FULL,  # OutOfDiskSpace
 }
 
-_KINDS: dict[type[errors.PyMongoError], _Meaning] = {
+_KINDS: dict[type[errors.PyMongoError], Meaning] = {
     errors.NotPrimaryError: _NOT_PRIMARY,
     errors.ServerSelectionTimeoutError: _LOST,
-    errors.WaitQueueTimeoutError: _Meaning(
+    errors.WaitQueueTimeoutError: Meaning(
         StorageUnavailableError, "every connection of the client's pool was in use all the time"
     ),
     errors.NetworkTimeout: _TOO_SLOW,
     errors.ConnectionFailure: _LOST,
-    errors.ConfigurationError: _Meaning(
+    errors.ConfigurationError: Meaning(
         StorageError, "the servers cannot be found, or not be used like this", permanent=True
     ),
 }
@@ -100,7 +93,7 @@ _KINDS: dict[type[errors.PyMongoError], _Meaning] = {
 def translate(error: errors.PyMongoError, place: str, *, opening: bool = False) -> TorporError:
     """Return Torpor's error for what PyMongo raised at ``place``."""
     meaning = _meaning_of(error)
-    kind = ConfigurationError if opening and meaning.permanent else meaning.error
+    kind = meaning.error_class(opening=opening)
     return kind(f"{place}: {meaning.what}: {_text(error)}")
 
 
@@ -132,7 +125,7 @@ def write_errors(error: errors.BulkWriteError) -> Iterator[tuple[int, int, str]]
         yield found["index"], found["code"], found.get("errmsg", "")
 
 
-def _meaning_of(error: errors.PyMongoError) -> _Meaning:
+def _meaning_of(error: errors.PyMongoError) -> Meaning:
     if isinstance(error, errors.OperationFailure):
         retryable = error.has_error_label("RetryableWriteError")
         return _MEANINGS.get(_code(error)) or (_LOST if retryable else _UNKNOWN)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from redis import exceptions as driver
 
 from torpor.storage.errors import (
-    ConfigurationError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
+from torpor.storage.meanings import Meaning
 
 if TYPE_CHECKING:
     from torpor.storage.errors import TorporError
@@ -22,25 +22,18 @@ __all__ = ["DRIVER_ERRORS", "is_wrong_type", "translate"]
 DRIVER_ERRORS = (driver.RedisError, driver.RedisClusterException)
 
 
-class _Meaning(NamedTuple):
-    error: type[StorageError]
-    what: str
-    permanent: bool = False
-    """When a storage is opened, it is a matter of configuration."""
-
-
-_LOST = _Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
-_BUSY = _Meaning(StorageUnavailableError, "every connection of the pool was in use all the time")
-_SLOW = _Meaning(StorageUnavailableError, "the server did not answer in time")
-_NOT_NOW = _Meaning(StorageUnavailableError, "the server cannot do it now")
-_READ_ONLY = _Meaning(StorageUnavailableError, "the server is a replica, which can only be read")
-_FULL = _Meaning(StorageFullError, "the server has reached its maxmemory")
-_REFUSED = _Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
-_FOREIGN = _Meaning(StorageError, "another program has a key of this prefix", permanent=True)
-_UNKNOWN = _Meaning(StorageError, "the server could not do it", permanent=True)
+_LOST = Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
+_BUSY = Meaning(StorageUnavailableError, "every connection of the pool was in use all the time")
+_SLOW = Meaning(StorageUnavailableError, "the server did not answer in time")
+_NOT_NOW = Meaning(StorageUnavailableError, "the server cannot do it now")
+_READ_ONLY = Meaning(StorageUnavailableError, "the server is a replica, which can only be read")
+_FULL = Meaning(StorageFullError, "the server has reached its maxmemory")
+_REFUSED = Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
+_FOREIGN = Meaning(StorageError, "another program has a key of this prefix", permanent=True)
+_UNKNOWN = Meaning(StorageError, "the server could not do it", permanent=True)
 
 # The first that fits; a subclass stands before its base.
-_BY_CLASS: tuple[tuple[type[Exception], _Meaning], ...] = (
+_BY_CLASS: tuple[tuple[type[Exception], Meaning], ...] = (
     (driver.AuthenticationError, _REFUSED),
     (driver.AuthorizationError, _REFUSED),
     (driver.NoPermissionError, _REFUSED),
@@ -71,7 +64,7 @@ _CODE = re.compile(rf"(?:^|[ -])({'|'.join(_BY_CODE)}) ")
 def translate(error: Exception, place: str, *, opening: bool = False) -> TorporError:
     """Return Torpor's error for what redis-py raised, or got as an answer, at ``place``."""
     meaning = _meaning_of(error)
-    kind = ConfigurationError if opening and meaning.permanent else meaning.error
+    kind = meaning.error_class(opening=opening)
     translated = kind(f"{place}: {meaning.what}: {error}")
     translated.__cause__ = error
     return translated
@@ -82,7 +75,7 @@ def is_wrong_type(reply: object) -> bool:
     return isinstance(reply, driver.ResponseError) and _meaning_of(reply) is _FOREIGN
 
 
-def _meaning_of(error: Exception) -> _Meaning:
+def _meaning_of(error: Exception) -> Meaning:
     text = str(error)
     if text.startswith("No connection available"):  # BlockingConnectionPool's
         return _BUSY

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
 from torpor.storage.errors import (
-    ConfigurationError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
+from torpor.storage.meanings import Meaning
 
 if TYPE_CHECKING:
     from torpor.storage.errors import TorporError
@@ -33,28 +33,21 @@ class UnstorableError(StorageError):
     """One of the changes of a batch has no form that this database takes."""
 
 
-class _Meaning(NamedTuple):
-    error: type[StorageError]
-    what: str
-    permanent: bool = False
-    """When a storage is opened, it is a matter of configuration."""
+_RACE = Meaning(RaceLostError, "met another transaction")
+_UNSTORABLE = Meaning(UnstorableError, "the database does not take it")
+_LIMIT = Meaning(UnstorableError, "it is larger than the database takes")
+_TOO_SLOW = Meaning(StorageUnavailableError, "a lock or a statement took too long")
+_LOST = Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
+_BUSY = Meaning(StorageUnavailableError, "the server takes no more connections")
+_READ_ONLY = Meaning(StorageUnavailableError, "the database can only be read now")
+_FULL = Meaning(StorageFullError, "no space is left on the server")
+_REFUSED = Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
+_NO_DATABASE = Meaning(StorageError, "there is no such database or schema", permanent=True)
+_NO_TABLE = Meaning(StorageError, "a table is missing, or is not Torpor's", permanent=True)
 
+_UNKNOWN = Meaning(StorageError, "the database could not do it")
 
-_RACE = _Meaning(RaceLostError, "met another transaction")
-_UNSTORABLE = _Meaning(UnstorableError, "the database does not take it")
-_LIMIT = _Meaning(UnstorableError, "it is larger than the database takes")
-_TOO_SLOW = _Meaning(StorageUnavailableError, "a lock or a statement took too long")
-_LOST = _Meaning(StorageUnavailableError, "the server cannot be reached, or hung up")
-_BUSY = _Meaning(StorageUnavailableError, "the server takes no more connections")
-_READ_ONLY = _Meaning(StorageUnavailableError, "the database can only be read now")
-_FULL = _Meaning(StorageFullError, "no space is left on the server")
-_REFUSED = _Meaning(StorageError, "user or password is wrong, or may not do this", permanent=True)
-_NO_DATABASE = _Meaning(StorageError, "there is no such database or schema", permanent=True)
-_NO_TABLE = _Meaning(StorageError, "a table is missing, or is not Torpor's", permanent=True)
-
-_UNKNOWN = _Meaning(StorageError, "the database could not do it")
-
-_MEANINGS: dict[str | int | None, _Meaning] = {
+_MEANINGS: dict[str | int | None, Meaning] = {
     # PostgreSQL
     "08": _LOST,
     "22": _UNSTORABLE,
@@ -75,7 +68,7 @@ _MEANINGS: dict[str | int | None, _Meaning] = {
     "55P03": _TOO_SLOW,
     "57014": _TOO_SLOW,
     "57": _LOST,
-    "58030": _Meaning(StorageUnavailableError, "the server cannot read or write its disk"),
+    "58030": Meaning(StorageUnavailableError, "the server cannot read or write its disk"),
     # MySQL and MariaDB
     1020: _RACE,
     1062: _RACE,
@@ -96,7 +89,7 @@ _MEANINGS: dict[str | int | None, _Meaning] = {
     1146: _NO_TABLE,
     1932: _NO_TABLE,
     1021: _FULL,
-    1030: _Meaning(StorageUnavailableError, "the server cannot read or write its disk"),
+    1030: Meaning(StorageUnavailableError, "the server cannot read or write its disk"),
     1114: _FULL,
     1290: _READ_ONLY,
     1792: _READ_ONLY,
@@ -115,7 +108,7 @@ _MEANINGS: dict[str | int | None, _Meaning] = {
     1366: _UNSTORABLE,
     3140: _UNSTORABLE,
     3819: _UNSTORABLE,
-    4025: _Meaning(UnstorableError, "it is no JSON, or nested deeper than the database reads it"),
+    4025: Meaning(UnstorableError, "it is no JSON, or nested deeper than the database reads it"),
     # SQLite
     f"sqlite{sqlite3.SQLITE_BUSY}": _TOO_SLOW,
     f"sqlite{sqlite3.SQLITE_LOCKED}": _TOO_SLOW,
@@ -129,13 +122,13 @@ _MEANINGS: dict[str | int | None, _Meaning] = {
 
 # While a connection is made PostgreSQL tells no code, but these, in most languages with English
 # words; what is not recognised counts as "cannot be reached", which is retried.
-_MESSAGES: tuple[tuple[str, _Meaning], ...] = (
+_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (r"password authentication failed|no password supplied|no pg_hba\.conf entry", _REFUSED),
     (r"role .* (does not exist|is not permitted)", _REFUSED),
     (r"database .* does not exist", _NO_DATABASE),
     (r"too many (clients|connections)|remaining connection slots", _BUSY),
     (r"no such table", _NO_TABLE),
-    (r"Could not decode to UTF-8", _Meaning(StorageError, "a damaged text")),
+    (r"Could not decode to UTF-8", Meaning(StorageError, "a damaged text")),
 )
 
 
@@ -148,7 +141,7 @@ def translate(error: exc.SQLAlchemyError, place: str, *, opening: bool = False) 
     driver_error = error.orig if isinstance(error, exc.DBAPIError) else error
     # Not SQLAlchemy's own text: it repeats the statement and what was to be stored.
     msg = f"{place}: {meaning.what}: {driver_error}".rstrip()
-    kind = ConfigurationError if opening and meaning.permanent else meaning.error
+    kind = meaning.error_class(opening=opening)
     return kind(msg)
 
 
@@ -157,7 +150,7 @@ def is_lost_race(error: exc.SQLAlchemyError) -> bool:
     return isinstance(error, exc.DBAPIError) and _meaning_of(error) is _RACE
 
 
-def _meaning_of(error: exc.SQLAlchemyError) -> _Meaning:
+def _meaning_of(error: exc.SQLAlchemyError) -> Meaning:
     if not isinstance(error, exc.DBAPIError):
         return _UNKNOWN
     code = _code(error.orig)
