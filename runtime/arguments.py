@@ -65,13 +65,15 @@ class JsonArguments:
 
     def load(self, agent: str, document: Mapping[str, Any]) -> Bound:
         """Return what ``dump`` took; ``InvalidArgumentsError`` if it fits the method no more."""
-        args: list[Any] = document.get("args", [])
-        kwargs: dict[str, Any] = document.get("kwargs", {})
+        args: Any = document.get("args", [])
+        kwargs: Any = document.get("kwargs", {})
         try:
+            _require(args, list)
+            _require(kwargs, dict)
             values = tuple(_load(self._of(i), value) for i, value in enumerate(args))
             named = {name: _load(self._of(name), value) for name, value in kwargs.items()}
             return self._command.bind(agent, values, named)
-        except (ValueError, InvalidArgumentsError) as error:
+        except (ValueError, RecursionError, InvalidArgumentsError) as error:
             detail = f"{self._command.name}() cannot be called from JSON: {error}"
             raise InvalidArgumentsError(agent, detail) from error
 
@@ -90,6 +92,12 @@ class JsonArguments:
         except ValueError as error:
             msg = f"{what} has no JSON form: {error}"
             raise UnserializableError(msg) from error
+
+
+def _require(value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        msg = f"its arguments are {value!r:.80}"
+        raise ValueError(msg)  # noqa: TRY004 - told with all else that is stored and does not fit
 
 
 def _load(adapter: TypeAdapter[Any] | None, value: Any) -> Any:

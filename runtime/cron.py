@@ -47,9 +47,9 @@ def next_cron(expression: str, tz: str | None, after: float) -> float:
     """
     fields = _fields(expression)
     zone = zone_of(tz)
-    begin = datetime.fromtimestamp(after, zone)
     hour = fields[-4]
     try:
+        begin = datetime.fromtimestamp(after, zone)
         if hour == "*":
             return next(CronSim(" ".join(fields), begin)).timestamp()
         # What comes earlier, or a second time, has to be seen too: it is filtered below.
@@ -59,7 +59,7 @@ def next_cron(expression: str, tz: str | None, after: float) -> float:
             exists = due.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == candidate
             if exists and due.timestamp() > after:
                 return due.timestamp()
-    except (CronSimError, StopIteration, OverflowError) as error:
+    except (CronSimError, StopIteration, OverflowError, OSError, ValueError) as error:
         raise _refusal(expression, error) from error
     raise _refusal(expression, None)
 

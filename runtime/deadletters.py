@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from torpor.address import side_key
 from torpor.events import MessageDied
 from torpor.storage import Record
-from torpor.storage.errors import StorageError
+from torpor.storage.errors import CorruptRecordError, InvalidKeyError, StorageError
+from torpor.storage.keys import validate_key
 from torpor.system import SystemState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torpor.storage import Storage
+    from torpor.storage import Checkpoint, Storage
     from torpor.system import DeadMessage
     from torpor.transaction import TransactionalActor
 
@@ -57,6 +58,13 @@ def dead_letters_of(storage: Storage, address: str) -> list[DeadMessage]:
     return list(state.contents.dead.values()) if state is not None else []
 
 
+def _address(hit: Checkpoint) -> str:
+    try:
+        return validate_key(hit.value["agent"])
+    except (TypeError, LookupError, InvalidKeyError) as error:
+        raise CorruptRecordError(hit.key, f"it names no agent: {error!r}") from error
+
+
 def list_dead_letters(storage: Storage) -> Iterator[tuple[str, DeadMessage]]:
     """Yield every dead letter of a store with the address of the agent that keeps it."""
     cursor: str | None = None
@@ -65,7 +73,7 @@ def list_dead_letters(storage: Storage) -> Iterator[tuple[str, DeadMessage]]:
         for hit in page:
             checkpoint = storage.get_checkpoint(hit.key)
             if checkpoint is not None:
-                address = checkpoint.value["agent"]
+                address = _address(checkpoint)
                 for letter in dead_letters_of(storage, address):
                     yield address, letter
         cursor = page.cursor

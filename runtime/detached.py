@@ -67,7 +67,7 @@ def thaw(storage: Storage, cls: type[A], key: str, *, partition: str | None = No
     try:
         if isinstance(found, StorageError):
             raise found
-        section, fields = split(found.data or "")
+        section, fields = split(found.data or "", address)
         agent = persist.thaw(spec, replace(found, data=fields) if section else found)
     except Exception as cause:
         raise persist.thaw_error(address, cause) from cause

@@ -49,7 +49,16 @@ def receiver_of(storage: Storage, thread_id: str) -> str | None:
     if not address.startswith("#"):
         return address
     head = storage.thread_head(thread_id)
-    return None if head is None else head.metadata.get("agent")
+    agent = None if head is None else head.metadata.get("agent")
+    return agent if isinstance(agent, str) else None
+
+
+def _letter(entry: Entry) -> dict[str, Any]:
+    """Return what an entry says; of one that is no letter, what no agent has a method for."""
+    letter = entry.payload
+    if isinstance(letter, dict) and isinstance(letter.get("method"), str):
+        return letter
+    return {"method": f"{letter!r:.80}"}
 
 
 def _put_off(actor: ThawingActor) -> float | None:
@@ -113,7 +122,7 @@ class Mail:
         return turns
 
     def _turn(self, actor: ThawingActor, origin: Mailed) -> Call:
-        manager, letter = self._manager, origin.entry.payload
+        manager, letter = self._manager, _letter(origin.entry)
         reply: Reply[object] = Reply(manager)
         try:
             command = actor.registration.spec.find_name(letter["method"])

@@ -24,6 +24,7 @@ GRACE = 60.0
 
 UNCOMPUTABLE_RETRY = 60.0
 _MOST_COUNTED = 1000
+_MOST_MISSED = 2.0**53  # of an interval that is next to nothing; beyond it numbers have gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,12 @@ class Schedule:
     retry_at: float | None = None
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for an interval in which time does not pass."""
+        if self.every is not None and not self.every > 0:
+            msg = f"every is more than 0 seconds, not {self.every!r}"
+            raise ValueError(msg)
+
     @property
     def due_at(self) -> float:
         """When it is to be looked at."""
@@ -73,7 +80,11 @@ class Schedule:
     @property
     def tick_id(self) -> str:
         """What tells its next tick from every other; a tick that is tried again keeps it."""
-        return f"{self.id}@{datetime.fromtimestamp(self.next_at, UTC).isoformat()}"
+        try:
+            moment = datetime.fromtimestamp(self.next_at, UTC).isoformat()
+        except (ValueError, OverflowError, OSError):  # before the first year, or behind the last
+            moment = repr(self.next_at)
+        return f"{self.id}@{moment}"
 
     def following(self, tick: float) -> float:
         """Return the tick after ``tick`` of a recurring schedule; ``ScheduleError``."""
@@ -103,7 +114,7 @@ class Schedule:
         if not self.recurring:
             return 0, None
         if self.every is not None and self.misfire != "all":
-            missed = max(int((now - self.next_at) // self.every), 0)
+            missed = int(min(max((now - self.next_at) // self.every, 0), _MOST_MISSED))
             return missed, self.next_at + (missed + 1) * self.every
         following = self.following(self.next_at)
         if self.misfire == "all" or following > now:

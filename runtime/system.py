@@ -11,7 +11,7 @@ import json
 import threading
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torpor.outbox import LEASE, MAX_WAITING, OutboxMessage, lanes
 from torpor.pauses import Pause
@@ -19,6 +19,7 @@ from torpor.schedules import Schedule
 from torpor.storage import codec
 from torpor.storage.errors import CorruptRecordError, MailboxFullError, SchemaVersionError
 from torpor.storage.records import new_id
+from torpor.stored import built
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents", "DeadMessage", "MailPlace", "Mark", "SystemState", "join", "split"]
 
+T = TypeVar("T")
+N = TypeVar("N", int, str)
+Named = TypeVar("Named", "DeadMessage", Schedule)
+
 KEY = "$torpor"
 VERSION = 1
 
@@ -34,16 +39,19 @@ _PREFIX = f'{{"{KEY}":'
 _decoder = json.JSONDecoder()
 
 
-def split(data: str) -> tuple[str | None, str]:
-    """Return the runtime's section of a record's ``data`` (None if none), and the fields.
+def split(data: str, key: str) -> tuple[str | None, str]:
+    """Return the runtime's section of the ``data`` of the record ``key``, and the fields.
 
-    Whoever makes another agent of a record (a fork) stores the fields alone: a copied section
-    would send the same messages again. Whoever sets an agent's fields back joins the newest
-    section to them.
+    None if there is no section; ``CorruptRecordError`` if its end cannot be found. Whoever makes
+    another agent of a record (a fork) stores the fields alone: a copied section would send the
+    same messages again. Whoever sets an agent's fields back joins the newest section to them.
     """
     if not data.startswith(_PREFIX):
         return None, data
-    _, end = _decoder.raw_decode(data, len(_PREFIX))
+    try:
+        _, end = _decoder.raw_decode(data, len(_PREFIX))
+    except (ValueError, RecursionError) as error:
+        raise CorruptRecordError(key, f"its {KEY} section: {error}") from error
     rest = data[end:]
     return data[len(_PREFIX) : end], "{" + rest.removeprefix(",")
 
@@ -151,29 +159,63 @@ class Contents:
     @classmethod
     def decode(cls, section: str, key: str) -> Contents:
         """Return what ``encode`` wrote into the record ``key``."""
-        document = json.loads(section)
-        version = document.get("v")
-        if isinstance(version, int) and version > VERSION:
-            place = f"the runtime's section of {key!r}"
-            raise SchemaVersionError(place, found=version, supported=VERSION)
         try:
-            messages = [OutboxMessage(**message) for message in document.get("outbox", ())]
-            letters = [DeadMessage(**letter) for letter in document.get("dead", ())]
-            mail = document.get("mail", {})
-            pause = document.get("pause")
-            schedules = [Schedule(**schedule) for schedule in document.get("schedules", ())]
-            return cls(
-                life=document.get("life", ""),
-                sent=document.get("sent", 0),
-                outbox={message.seq: message for message in messages},
-                inbox={who: Mark(*mark) for who, mark in document.get("inbox", {}).items()},
-                dead={letter.id: letter for letter in letters},
-                schedules={schedule.id: schedule for schedule in schedules},
-                pause=None if pause is None else Pause(**pause),
-                mail=MailPlace(**mail | {"ids": tuple(mail.get("ids", ()))}),
-            )
-        except (TypeError, ValueError, AttributeError) as error:
+            document: dict[str, Any] = codec.loads(section)
+            version = document.pop("v")
+            if type(version) is int and version > VERSION:
+                place = f"the runtime's section of {key!r}"
+                raise SchemaVersionError(place, found=version, supported=VERSION)
+            if version != VERSION:
+                msg = f"it has version {version!r}"
+                raise ValueError(msg)
+            return built(cls, _parts(**document))
+        except codec.UNDECODABLE as error:
             raise CorruptRecordError(key, f"its {KEY} section: {error}") from error
+
+
+def _parts(  # noqa: PLR0913 - what is not named here would be lost with the next save
+    *,
+    life: str = "",
+    sent: int = 0,
+    outbox: Any = (),
+    inbox: Any = None,
+    schedules: Any = (),
+    mail: Any = None,
+    pause: Any = None,
+    dead: Any = (),
+) -> dict[str, Any]:
+    """Return what a document's parts are, as ``Contents`` has them."""
+    place = {**({} if mail is None else mail)}
+    messages = [built(OutboxMessage, message) for message in outbox]
+    if any(message.seq > sent for message in messages):
+        msg = "a message waits that was not sent yet"
+        raise ValueError(msg)
+    return {
+        "life": life,
+        "sent": sent,
+        "outbox": _by([message.seq for message in messages], messages),
+        "inbox": {} if inbox is None else {who: _mark(*mark) for who, mark in inbox.items()},
+        "dead": _by_id([built(DeadMessage, letter) for letter in dead]),
+        "schedules": _by_id([built(Schedule, schedule) for schedule in schedules]),
+        "pause": None if pause is None else built(Pause, pause),
+        "mail": built(MailPlace, place | {"ids": tuple(place.get("ids", ()))}),
+    }
+
+
+def _mark(life: str, seq: int, at: float) -> Mark:
+    return built(Mark, {"life": life, "seq": seq, "at": at})
+
+
+def _by_id(values: list[Named]) -> dict[str, Named]:
+    return _by([value.id for value in values], values)
+
+
+def _by(names: list[N], values: list[T]) -> dict[N, T]:
+    found = dict(zip(names, values, strict=True))
+    if len(found) != len(values):
+        msg = "two of its parts have one name"
+        raise ValueError(msg)
+    return found
 
 
 def _plain(value: OutboxMessage | DeadMessage | MailPlace | Schedule) -> dict[str, Any]:
@@ -206,7 +248,7 @@ class SystemState:
         """Return the section of a record, None if it has none, and the record without it."""
         if record.data is None or not record.data.startswith(_PREFIX):
             return None, record
-        section, data = split(record.data)
+        section, data = split(record.data, record.key)
         assert section is not None
         contents = Contents.decode(section, record.key)
         return cls(record.key, contents), replace(record, data=data)

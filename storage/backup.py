@@ -100,7 +100,7 @@ def back_up(storage: Storage, folder: Path, *, keep: Keep | None = None) -> Back
         size = _size(target)
         note = _Note(source=str(storage.path), made_at=made_at, size=size)
         note.write(folder, name)
-        removed = _remove_old(folder, note, keep) if keep is not None else ()
+        removed = _remove_old(folder, name, note, keep) if keep is not None else ()
     return Backup(path=target, made_at=made_at, size=size, removed=removed)
 
 
@@ -140,19 +140,23 @@ def _require_sound(partial: Path, suffix: str) -> None:
         raise CorruptRecordError(finding.where, detail)
 
 
-def _remove_old(folder: Path, made: _Note, keep: Keep) -> tuple[Path, ...]:
-    """Remove backups of the same source, never the newest."""
+def _remove_old(folder: Path, name: str, made: _Note, keep: Keep) -> tuple[Path, ...]:
+    """Remove backups of the same source, never the one just made, whatever others say of theirs."""
     others = sorted(
-        ((note, path) for note, path in _notes(folder) if note.source == made.source),
+        (
+            (note, path)
+            for note, path in _notes(folder)
+            if note.source == made.source and path.name != f"{name}{_NOTE}"
+        ),
         key=lambda each: (each[0].made_at, each[1].name),
         reverse=True,
     )
     removed: list[Path] = []
-    for rank, (note, path) in enumerate(others):
+    for rank, (note, path) in enumerate(others, start=1):
         too_many = keep.count is not None and rank >= keep.count
         too_old = keep.seconds is not None and note.made_at < made.made_at - keep.seconds
         data = note.data(path)
-        if rank > 0 and (too_many or too_old) and data is not None:
+        if (too_many or too_old) and data is not None:
             _remove(data)
             path.unlink(missing_ok=True)
             removed.append(data)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Exit, Option
@@ -15,8 +15,8 @@ from torpor.cli.moving import AsJson
 from torpor.cli.outcome import FOUND, say
 from torpor.cli.output import as_entry, as_head, as_record, line, moment, plain, print_json
 from torpor.cli.places import named, open_existing, url_and_rest
-from torpor.storage import Space
-from torpor.storage.errors import ConfigurationError
+from torpor.storage import Space, codec
+from torpor.storage.errors import ConfigurationError, CorruptRecordError
 from torpor.system import Contents, split
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def show_command(
     with open_existing(url) as storage:
         found = _found(storage, agent)
     thread = found.thread
-    section, fields = split(found.data)
+    section, fields = split(found.data, found.key)
+    state = _json(fields, found.key)
     if as_json:
         document = {name: getattr(found, name) for name in ("key", "kind", "version", "rev")}
         times = {"updated_at": found.updated_at, "wake_at": found.wake_at}
-        kept = None if section is None else json.loads(section)
-        stored = {"thread": as_head(thread), "data": json.loads(fields), "runtime": kept}
+        kept = None if section is None else _json(section, found.key)
+        stored = {"thread": as_head(thread), "data": state, "runtime": kept}
         print_json({**document, **times, **stored})
         return
     line(f"address  {plain(found.key)}")
@@ -93,7 +94,14 @@ def show_command(
         line(f"thread   {plain(thread.id)}, {thread.rev - thread.start} of {thread.rev} entries")
     if section is not None:
         _print_section(Contents.decode(section, found.key))
-    line(json.dumps(json.loads(fields), ensure_ascii=False, indent=2))
+    line(json.dumps(state, ensure_ascii=False, indent=2))
+
+
+def _json(text: str, key: str) -> Any:
+    try:
+        return codec.loads(text)
+    except codec.UNDECODABLE as error:
+        raise CorruptRecordError(key, f"its data is no JSON: {error}") from error
 
 
 def _print_section(contents: Contents) -> None:

@@ -7,10 +7,11 @@ the record holds everything else.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
 
 from torpor.address import validate_kind
 from torpor.conversation.history import NOTHING, digest_at, digests, entries_of
@@ -125,7 +126,10 @@ class Checkpointer:
                 continue  # no damage: the history was written anew between the two readings
             messages = [entry.payload for entry in entries]
             value = {"messages": messages, "offset": offset, "rev": record.rev}
-            return AgentSnapshot.model_validate(_state(record) | value)
+            try:
+                return AgentSnapshot.model_validate(_state(record) | value)
+            except ValidationError as error:
+                raise CorruptRecordError(key, f"it holds no snapshot: {error}") from error
 
     def delete(self, thread_id: str) -> None:
         """Remove a conversation and its messages. No error if there is none."""
@@ -218,7 +222,7 @@ class Checkpointer:
         if offset > stored:
             raise IncompleteSnapshotError(key, f"{offset} earlier messages; {stored} are stored")
         before = self._entries(head, offset - 1, offset) if offset else ()
-        running = digests(digest_at(before[0]) if before else NOTHING, messages)
+        running = digests(digest_at(key, before[0]) if before else NOTHING, messages)
         known, now = stored - offset, time.time()
         if known <= len(messages) and running[known] == stored_digest:
             if known == len(messages):
@@ -253,7 +257,10 @@ def _new_thread(key: str) -> str:
 
 def _state(record: Record) -> dict[str, Any]:
     """Return what ``record`` holds of a snapshot: all but the messages, and their digest."""
-    state = json.loads(record.data or "null")
+    try:
+        state: Any = codec.loads(record.data or "null")
+    except codec.UNDECODABLE as error:
+        raise CorruptRecordError(record.key, f"it holds no snapshot: {error}") from error
     if not isinstance(state, dict):
         raise CorruptRecordError(record.key, "it holds no snapshot")
     return cast("dict[str, Any]", state)

@@ -11,7 +11,11 @@ from torpor.agent import Agent
 from torpor.conversation.messages import Message, Model
 from torpor.conversation.snapshot import AgentSnapshot, Todo
 from torpor.conversation.state import Loop
-from torpor.storage.errors import ConversationBusyError, InvalidArgumentsError
+from torpor.storage.errors import (
+    ConversationBusyError,
+    CorruptRecordError,
+    InvalidArgumentsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +62,7 @@ class Dialogue(Agent):
 
     async def messages(self, tail: int = 100) -> list[Message]:
         """Return the last ``tail`` messages, those of tools included, oldest first."""
-        return [_message(entry) for entry in await self.thread.atail(tail, kinds=SPOKEN)]
+        return [self._message(entry) for entry in await self.thread.atail(tail, kinds=SPOKEN)]
 
     async def compact(
         self, *, keep: int = 20, summary: str | None = None, trim: bool = False
@@ -75,7 +79,7 @@ class Dialogue(Agent):
         entries = [entry for entry in entries if entry.seq >= self.context_start]
         kept = _from_user(entries[-keep:] if keep > 0 else [])
         boundary = kept[0].seq if kept else self.thread.rev
-        old = [_message(entry) for entry in entries if entry.seq < boundary]
+        old = [self._message(entry) for entry in entries if entry.seq < boundary]
         if not old:
             return None
         if summary is None:
@@ -139,7 +143,14 @@ class Dialogue(Agent):
         begun = [entry for entry in entries if entry.seq >= self.context_start]
         # Where the tail cuts a run in two: results without their calls mean nothing.
         whole = _from_user(begun) or dropwhile(lambda entry: entry.kind == TOOL_RESULT, begun)
-        return [_message(entry) for entry in whole]
+        return [self._message(entry) for entry in whole]
+
+    def _message(self, entry: Entry) -> Message:
+        try:
+            return Message.model_validate(entry.payload)
+        except ValidationError as error:
+            detail = f"entry {entry.seq} of its thread is no message: {error}"
+            raise CorruptRecordError(self.ref.address, detail) from error
 
     def _summary_message(self) -> list[Message]:
         if self.summary is None:
@@ -164,13 +175,9 @@ class Dialogue(Agent):
         return messages
 
 
-def _message(entry: Entry) -> Message:
-    return Message.model_validate(entry.payload)
-
-
 def _from_user(entries: Sequence[Entry]) -> list[Entry]:
     """Return ``entries`` from the first message of the user on."""
     for i, entry in enumerate(entries):
-        if entry.payload["role"] == "user":
+        if isinstance(entry.payload, dict) and entry.payload.get("role") == "user":
             return list(entries[i:])
     return []

@@ -11,6 +11,7 @@ from json import JSONEncoder
 from typing import TYPE_CHECKING, Any
 
 from torpor.storage import Entry
+from torpor.storage.errors import CorruptRecordError
 from torpor.storage.records import new_id
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ def digests(before: str, messages: Sequence[dict[str, Any]]) -> list[str]:
     return running
 
 
-def digest_at(entry: Entry) -> str:
-    """Return the digest of all messages up to ``entry``."""
-    return str(entry.refs["digest"])
+def digest_at(key: str, entry: Entry) -> str:
+    """Return the digest of all messages up to ``entry``; ``CorruptRecordError`` if it has none."""
+    found = entry.refs.get("digest")
+    if not isinstance(found, str):
+        raise CorruptRecordError(key, f"entry {entry.seq} is no message of a snapshot")
+    return found
 
 
 def entries_of(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torpor.address import prefix_of, split_address
 from torpor.agent import spec_of
 from torpor.conversation.state import Interrupt, Loop
-from torpor.storage import Record
+from torpor.storage import Record, codec
 from torpor.storage.retry import retrying
 
 if TYPE_CHECKING:
@@ -69,8 +68,12 @@ def _waiting(record: Record, at: datetime) -> Iterator[Waiting]:
     data = record.data or ""
     if not any(f'"state":"{state}"' in data for state in ("waiting", "unknown")):
         return  # like most agents: there is nothing to decode
-    state = json.loads(data)
+    try:
+        state: Any = codec.loads(data)
+        interrupts = Loop.model_validate(state.get("loop", {})).interrupts()
+    except codec.UNDECODABLE:
+        return  # the agent itself could not be thawed
     _, partition, key = split_address(record.key)
-    for interrupt in Loop.model_validate(state.get("loop", {})).interrupts():
+    for interrupt in interrupts:
         if interrupt.expires_at is None or interrupt.expires_at > at:
             yield Waiting(key, partition, interrupt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,9 @@ Status = Literal["idle", "running", "paused", "failed"]
 Action = Literal["accept", "edit", "reject", "respond", "expire"]
 
 REMEMBERED_DECISIONS = 50
+
+Moment = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_800)]
+"""Seconds since the epoch, within the years that a ``datetime`` can name."""
 
 
 class Interrupt(BaseModel):
@@ -73,8 +76,8 @@ class PendingCall(BaseModel):
     once: bool
     edited: bool = False
     note: str | None = None
-    created_at: float
-    expires_at: float | None = None
+    created_at: Moment
+    expires_at: Moment | None = None
     token: str = ""
 
     def interrupt(self) -> Interrupt | None:

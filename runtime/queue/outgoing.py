@@ -12,6 +12,7 @@ from torpor.queue.publisher import Draft
 from torpor.queue.sources import agent_source
 from torpor.queue.topic import topic_key
 from torpor.storage import codec
+from torpor.storage.codec import UNDECODABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,12 @@ class TopicDeliverer:
     ) -> None:
         """Have the messages published on a worker, with what others publish meanwhile."""
         topic = messages[0].target.partition(":")[2]
-        drafts = [_draft(message, done) for message in messages]
+        drafts: list[Draft] = []
+        for message in messages:
+            try:
+                drafts.append(_draft(message, done))
+            except UNDECODABLE as error:
+                done(message, error)  # no event; those behind it wait until it is given up
         drain = self._opened().submit(topic, drafts)
         self._manager.pool.schedule(drain)
 
@@ -67,9 +73,13 @@ class TopicDeliverer:
 
 
 def _draft(message: Outgoing, done: Callable[[Outgoing, BaseException | None], None]) -> Draft:
+    payload, kind = message.payload["payload"], message.payload["kind"]
+    if not isinstance(kind, str):
+        msg = f"an event's kind is text, not {kind!r:.80}"
+        raise TypeError(msg)
     return Draft(
-        kind=message.payload["kind"],
-        payloads=[codec.dumps(message.payload["payload"], "the payload")],
+        kind=kind,
+        payloads=[codec.dumps(payload, "the payload")],
         source=agent_source(message.sender, message.life),
         publisher=message.sender,
         number=message.seq,

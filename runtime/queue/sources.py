@@ -46,7 +46,8 @@ def held_by(storage: Storage, sources: Collection[str]) -> dict[str, Collection[
     """Return the numbers of the messages that the outbox of each of these agents holds now."""
     if not sources:
         return {}
-    senders = {source: source.split(" ", 2)[2] for source in sources}
+    named = {source: source.split(" ", 2)[2:] for source in sources}
+    senders = {source: name for source, names in named.items() for name in names}
     addresses = sorted(set(senders.values()))
     found = retrying()(storage.read, addresses)
     records = dict(zip(addresses, found, strict=True))

@@ -150,7 +150,7 @@ class Branches:
             if now is None or now.kind == _UNFINISHED:
                 self._create(found, address, kind)
                 return
-            section, _ = split(now.data)
+            section, _ = split(now.data, now.key)
             record = self._record(found, address, kind, now.rev + 1)
             record = replace(record, data=join(section, record.data or "{}"), wake_at=now.wake_at)
             outcome = self._restore(record, found, now.rev)
@@ -190,7 +190,9 @@ class Branches:
                 if now is not None and now.rev == record.rev:
                     raise
                 continue  # no damage: it was trimmed or replaced between the two readings
-            _, data = split(record.data)
+            _, data = split(record.data, key)
+            if not data.startswith("{"):
+                raise CorruptRecordError(key, "its state is no object")
             return _Copy(replace(record, data=data), tuple(entries))
 
     def _create(self, found: _Copy, key: str, kind: str) -> Record:

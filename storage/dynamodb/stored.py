@@ -10,6 +10,7 @@ from torpor.storage import codec
 from torpor.storage.dynamodb.items import (
     Item,
     Key,
+    due_time,
     key_of,
     number,
     place,
@@ -153,10 +154,15 @@ def _decoded(key: str, item: Item, body: Mapping[str, Any]) -> Stored:
     if not isinstance(partition, str | None):
         msg = f"its entries are in {partition!r}"
         raise TypeError(msg)
+    record = codec.decode_record(document, key)
+    where = None if due is None else (due["L"][0]["S"], due["L"][1]["S"])
+    if (None if where is None else due_time(where[1])) != record.wake_at:
+        msg = f"it is to be woken at {record.wake_at}, and that stands in {where!r}"
+        raise ValueError(msg)
     return Stored(
-        record=codec.decode_record(document, key),
+        record=record,
         change=item["change"]["S"],
         journal=Journal(partition, of_lines(body["recent"] or "")),
-        due=None if due is None else (due["L"][0]["S"], due["L"][1]["S"]),
+        due=where,
         body=item["body"]["L"][0]["S"] if "body" in item else None,
     )
