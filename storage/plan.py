@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from torpor.storage.records import Conflict, Record, Saved, Space, ThreadHead
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torpor.storage.records import Change, Entry, Restoration, ThreadWrite
 
-__all__ = ["Write", "plan"]
+__all__ = ["Write", "plan", "plan_unread"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,32 @@ def plan(change: Change, stored: Record | None) -> Write | Saved | Conflict:
         drop_thread=owned.id if owned is not None and replaced else None,
         trim_before=trim,
     )
+
+
+def plan_unread(changes: Sequence[Change]) -> list[Record] | None:
+    """Return what ``changes`` write if nothing but revisions has to be known, else None.
+
+    That is documents of records that stand at the expected revision, or are new (``rev`` 1),
+    and have no thread; whoever writes them makes sure of it.
+    """
+    records: list[Record] = []
+    for change in changes:
+        put, rev = change.put, change.expected_rev
+        bare = change.thread is None and change.restore is None
+        if put is None or rev is None or not bare or change.space is not Space.CHECKPOINTS:
+            return None
+        record = Record(
+            key=change.key,
+            rev=rev + 1,
+            change_id=change.id,
+            updated_at=change.at,
+            kind=put.kind,
+            version=put.version,
+            data=put.data,
+            wake_at=change.wake_at,
+        )
+        records.append(record)
+    return records
 
 
 def _restore(change: Change, restoration: Restoration, current: Record | None) -> Write | Conflict:

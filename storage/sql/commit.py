@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torpor.storage.records import Change, Outcome
     from torpor.storage.sql.statements import Row, Statements
 
-__all__ = ["apply_changes"]
+__all__ = ["apply_changes", "row_of"]
 
 _WHOLE_THREAD = 2**63 - 1
 
@@ -61,7 +61,7 @@ class _Batch:
         if not isinstance(decision, Write):
             return decision
         rows = self._new if stored is None else self._changed
-        rows[change.space].append(_row_of(decision.record))
+        rows[change.space].append(row_of(decision.record))
         head = decision.record.thread
         if head is not None:
             self._entries += (row_of_entry(head.id, entry) for entry in decision.entries)
@@ -83,7 +83,8 @@ class _Batch:
             statements.delete_entries(connection, self._removed)
 
 
-def _row_of(record: Record) -> Row:
+def row_of(record: Record) -> Row:
+    """Return a record's row; ``ValueError`` or ``TypeError`` if it has none."""
     if record.wake_at is not None:
         # As all databases store it: a real number, of zeros the positive one.
         record = replace(record, wake_at=float(record.wake_at) + 0.0)

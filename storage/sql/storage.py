@@ -13,10 +13,10 @@ from torpor.storage import codec
 from torpor.storage.base import Storage
 from torpor.storage.errors import ConfigurationError, CorruptRecordError, StorageError
 from torpor.storage.paging import read_in_pages
-from torpor.storage.records import Due, Entry, Record, Rejected, Space
+from torpor.storage.plan import plan_unread
+from torpor.storage.records import Due, Entry, Record, Rejected, Saved, Space
 from torpor.storage.rows import record_of_row
-from torpor.storage.sql.commit import apply_changes
-from torpor.storage.sql.direct import replacements
+from torpor.storage.sql.commit import apply_changes, row_of
 from torpor.storage.sql.drivers import make_engine
 from torpor.storage.sql.engine import Database
 from torpor.storage.sql.errors import UnstorableError
@@ -282,16 +282,16 @@ class SQLStorage(Storage):
 
     def _commit_at_once(self, changes: Sequence[Change]) -> Sequence[Outcome] | None:
         """Return the outcomes if one statement could write all ``changes``, else None."""
+        records = plan_unread(changes)
+        if records is None or any(record.rev == 1 for record in records):
+            return None
         try:
-            planned = replacements(changes)
-            if planned is None:
-                return None
-            rows, saved = planned
+            rows = [row_of(record) for record in records]
             # Cut off, it may have been written; done again it then finds that it has to read.
             written = self._database.read(lambda c: self._statements.replace_all(c, rows))
         except (*_ENCODING_ERRORS, UnstorableError):  # told by steps whose fault it is
             return None
-        return saved if written else None
+        return [Saved(record.rev) for record in records] if written else None
 
     def _commit_by_steps(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         def work(connection: Connection) -> list[Outcome]:

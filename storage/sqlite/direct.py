@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from torpor.storage.records import Record, Saved, Space
+from torpor.storage.plan import plan_unread
+from torpor.storage.records import Saved
 from torpor.storage.rows import row_of_record
 from torpor.storage.sqlite import statements as sql
 
@@ -25,33 +26,18 @@ __all__ = ["insert", "write_directly"]
 
 def write_directly(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Saved] | None:
     """Write ``changes`` in the open transaction; None, and nothing written, if that can't be."""
-    created: list[tuple[Any, ...]] = []
-    replaced: list[tuple[Any, ...]] = []
-    outcomes: list[Saved] = []
-    for change in changes:
-        put, rev = change.put, change.expected_rev
-        bare = change.thread is None and change.restore is None
-        if put is None or rev is None or not bare or change.space is not Space.CHECKPOINTS:
-            return None
-        record = Record(
-            key=change.key,
-            rev=rev + 1,
-            change_id=change.id,
-            updated_at=change.at,
-            kind=put.kind,
-            version=put.version,
-            data=put.data,
-            wake_at=change.wake_at,
-        )
-        (replaced if rev else created).append(row_of_record(record))
-        outcomes.append(Saved(rev + 1))
+    records = plan_unread(changes)
+    if records is None:
+        return None
+    created = [row_of_record(record) for record in records if record.rev == 1]
+    replaced = [row_of_record(record) for record in records if record.rev > 1]
     if len(changes) > 1:
         connection.execute("SAVEPOINT direct")
     written = insert(connection, sql.create, created)
     if written == len(created):
         written += insert(connection, sql.replace, replaced)
     if written == len(changes):
-        return outcomes
+        return [Saved(record.rev) for record in records]
     if len(changes) > 1:
         connection.execute("ROLLBACK TO direct")
     return None
