@@ -16,8 +16,9 @@ The contract, for whoever sends through it or delivers from it:
     same each time; the target applies it once by remembering the newest ``seq`` of each sender
     and ``life``. ``seq`` grows; it has gaps.
 *   After an error it is tried again with back-off, and those behind it for the same target wait.
-    Errors of ``TRANSIENT`` count for nothing; after ``MAX_FAILURES`` others it becomes a dead
-    letter, kept in the sender's record, and the next one is tried.
+    Errors of ``TRANSIENT`` count for nothing, and the older the message is the longer it waits;
+    after ``MAX_FAILURES`` others it becomes a dead letter, kept in the sender's record, and the
+    next one is tried.
 *   The sender's ``wake_at`` is due while anything waits, so that a crash forgets nothing.
 """
 
@@ -111,8 +112,12 @@ class OutboxMessage:
 
     def put_off(self, error: BaseException, now: float) -> OutboxMessage:
         """Return it as it is after it came back with ``error``."""
-        failures = self.failures + (not isinstance(error, TRANSIENT))
-        due = now + retry_in(max(failures, 1))
+        if isinstance(error, TRANSIENT):  # a receiver that is away for a day costs no more
+            failures, wait = self.failures, max((now - self.at) / 10, _FIRST_RETRY)
+        else:
+            failures = self.failures + 1
+            wait = retry_in(failures)
+        due = now + min(wait, LONGEST_RETRY)
         return replace(self, held=True, failures=failures, due=due, error=describe(error))
 
     def renewed(self, now: float) -> OutboxMessage:
