@@ -31,7 +31,7 @@ class Plain(Agent):
 
     def smuggle(self, value: Any) -> None:
         """Put something in place of a plain value, past validation."""
-        self.__dict__["name"] = value
+        vars(self)["name"] = value
 
     def fill(self, text: str) -> None:
         """Change what was smuggled in."""
