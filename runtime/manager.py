@@ -36,7 +36,7 @@ from torpor.workers import WorkerPool
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torpor.agent import Agent, AgentSpec
     from torpor.calls import Call
@@ -137,8 +137,15 @@ class InstanceManager(Reporter):
 
     # -- classes ------------------------------------------------------------------------------
 
-    def register(self, cls: type[Agent]) -> Registration:
-        """Return the registration of ``cls``, made at its first use."""
+    def register_all(self, classes: Iterable[type[Agent]]) -> None:
+        """Make classes known before anybody is woken, who may be of any of them."""
+        for cls in classes:
+            self.register(cls, wake=False)
+        if self._registrations:
+            self.waker.start()
+
+    def register(self, cls: type[Agent], *, wake: bool = True) -> Registration:
+        """Return the registration of ``cls``, made at its first use; then agents are woken."""
         spec = spec_of(cls)
         registration = self._registrations.get(spec.kind)
         if registration is None:
@@ -146,7 +153,8 @@ class InstanceManager(Reporter):
                 registration = self._registrations.setdefault(
                     spec.kind, Registration(spec, self._defaults.override(spec.options))
                 )
-            self.waker.start()
+            if wake:
+                self.waker.start()
         if registration.spec is not spec:
             msg = (
                 f"{spec.cls.__qualname__} and {registration.spec.cls.__qualname__} are both of "

@@ -148,8 +148,7 @@ class Runtime:
             wake_interval=wake_interval,
         )
         self.manager.courier.register(TOPIC_SCHEME, TopicDeliverer(self.manager))
-        for cls in agents:
-            self.manager.register(cls)
+        self.manager.register_all(agents)
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else f"{len(self.manager.table)} live"

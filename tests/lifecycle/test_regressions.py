@@ -23,19 +23,21 @@ from tests.lifecycle.kit import (
     run_all_queued,
     running,
 )
-from torpor import ConflictDetected, ConflictError, RecordTooLargeError, Runtime
+from torpor import Agent, ConflictDetected, ConflictError, RecordTooLargeError, Runtime
 from torpor.activation import Activation
 from torpor.manager import InstanceManager
 from torpor.storage.faults import Conflicts
+from torpor.workers import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torpor import Reply
     from torpor.calls import Call
     from torpor.ref import AgentRef
-    from torpor.storage import Change
+    from torpor.storage import Change, Due
     from torpor.storage.faulty import FaultyStorage
+    from torpor.storage.memory import MemoryStorage
     from torpor.storage.records import Outcome
 
 
@@ -242,3 +244,31 @@ def test_always_thaw_copies_results(storage: FaultyStorage, how: str) -> None:
 
     assert answer == shared
     assert answer is not shared
+
+
+def test_nobody_is_woken_before_all_classes_are_known(
+    memory: MemoryStorage, clock: LifeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is due of a class further down in ``agents`` is told to be unknown (HC-18)."""
+    steps: list[str] = []
+
+    class Other(Agent):
+        """Is the second."""
+
+    def classes() -> Iterator[type[Agent]]:
+        yield Scripted
+        yield Other
+        steps.append("known")
+
+    def asked(now: float, limit: int) -> list[Due]:
+        del now, limit
+        steps.append("asked")
+        return []
+
+    with monkeypatch.context() as patches:
+        patches.setattr(WorkerPool, "schedule", lambda _, job: job())  # what may come at once does
+        patches.setattr(memory, "list_due", asked)
+        runtime = Runtime(memory, clock=clock, agents=classes())
+    runtime.stop()
+
+    assert steps == ["known", "asked"]
