@@ -229,14 +229,13 @@ class Activation(PassivatingActor):
                 turns = _TURNS_AT_A_TIME
 
     def _next(self) -> Call | None:
-        if not self.batch:
+        batch = self.batch  # which ``take_all`` of a runtime that stops may take away
+        if not batch:
             with self.lock:
                 came = len(self.mailbox)
-                self.batch = self.mailbox[came - 1 :: -1] if came else None
+                batch = self.batch = self.mailbox[came - 1 :: -1] if came else None
                 del self.mailbox[:came]  # what comes now, without the lock, stays in there
-            if self.batch is None:
-                return None
-        return self.batch.pop()
+        return batch.pop() if batch else None
 
     def _yield(self) -> None:
         """Let others run; go on behind them if something is left to do."""
