@@ -15,7 +15,7 @@ from torpor import persist
 from torpor.calls import Call, Control
 from torpor.durable import DurableActor
 from torpor.events import HookFailed
-from torpor.storage.errors import TurnCancelledError
+from torpor.storage.errors import RuntimeStoppedError, TurnCancelledError
 from torpor.thread import AgentThread
 from torpor.turn import Turn, enter_turn
 
@@ -147,13 +147,19 @@ class TransactionalActor(DurableActor):
             encoded = self._roll_back(turn, error)
             if turn.call.origin is not None and self.agent is not None:
                 turn.call.origin.failed(self, error)
-            if self.registration.options.supervision != "resume" and _is_a_failure(error):
+            if self.registration.options.supervision != "resume" and self._is_a_failure(error):
                 self.manager.supervisor.failed(self, error)
             turn.error = error
         turn.result = result
         self.turn = None
         self.manager.turns.add()
         self.finish(turn, encoded)
+
+    def _is_a_failure(self, error: BaseException) -> bool:
+        """Whether the handler is to blame: nobody cancelled or interrupted it, or stopped."""
+        if not isinstance(error, Exception) or isinstance(error, TurnCancelledError):
+            return False
+        return not (self.manager.stopping and _came_of_a_stop(error))
 
     def _keep(self, turn: Turn) -> bytes:
         """Return the state that a turn has ended with; raise if it can't be kept."""
@@ -257,6 +263,18 @@ class TransactionalActor(DurableActor):
         self.agent.on_hibernate()
 
 
-def _is_a_failure(error: BaseException) -> bool:
-    """Whether the handler is to blame, and not who cancelled or interrupted it."""
-    return isinstance(error, Exception) and not isinstance(error, TurnCancelledError)
+def _came_of_a_stop(error: BaseException) -> bool:
+    """Whether ``error``, or one that led to it, is the refusal of a runtime that stops."""
+    seen: set[int] = set()
+    found = [error]
+    while found:
+        error = found.pop()
+        if isinstance(error, RuntimeStoppedError):
+            return True
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        if isinstance(error, BaseExceptionGroup):
+            found += error.exceptions
+        found += [before for before in (error.__cause__, error.__context__) if before is not None]
+    return False

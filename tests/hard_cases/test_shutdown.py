@@ -27,7 +27,15 @@ from tests.lifecycle.kit import (
 from tests.messages.kit import Receiver, outbox_of
 from tests.runtime.kit import eventually
 from tests.schedules.kit import Planner, plan
-from torpor import Agent, MailboxFullError, MessageFailed, Runtime, ScheduleFired
+from torpor import (
+    Agent,
+    AgentPausedError,
+    MailboxFullError,
+    MessageFailed,
+    Runtime,
+    RuntimeStoppedError,
+    ScheduleFired,
+)
 from torpor.outbox import MAX_FAILURES
 
 if TYPE_CHECKING:
@@ -60,6 +68,40 @@ class Slow(Agent):
         return [*self.got]
 
 
+class Stopped(Scripted, supervision="stop"):
+    """Is paused by its first failure."""
+
+
+def refused(me: Scripted) -> None:
+    """Ask somebody."""
+    me.runtime.get(Scripted, "other").ask(Scripted.add)
+
+
+def wrapped(me: Scripted) -> None:
+    """Ask somebody; say in its own words that this failed."""
+    try:
+        refused(me)
+    except RuntimeStoppedError:
+        msg = "no luck"
+        raise LookupError(msg) from None
+
+
+def grouped(me: Scripted) -> None:
+    """Ask somebody; fail as a task group does."""
+    errors: list[Exception] = [ValueError()]
+    try:
+        refused(me)
+    except RuntimeStoppedError as error:
+        errors.append(error)
+    msg = "of tasks"
+    raise ExceptionGroup(msg, errors)
+
+
+def fail(_: Scripted) -> None:
+    """Fail by itself."""
+    raise LookupError
+
+
 def begin_stop(runtime: Runtime, clock: LifeClock) -> Future[None]:
     """Stop the runtime on another thread; return once it waits for turns to finish."""
     stopping = begin(runtime.stop)
@@ -67,7 +109,12 @@ def begin_stop(runtime: Runtime, clock: LifeClock) -> Future[None]:
     return stopping
 
 
-def hold(runtime: Runtime, key: str, then: Callable[[Scripted], object]) -> Gate:
+def hold(
+    runtime: Runtime,
+    key: str,
+    then: Callable[[Scripted], object],
+    cls: type[Scripted] = Scripted,
+) -> Gate:
     """Have an agent stand at a gate in a turn; ``then`` is the rest of that turn."""
     gate = Gate()
 
@@ -75,7 +122,7 @@ def hold(runtime: Runtime, key: str, then: Callable[[Scripted], object]) -> Gate
         gate.pass_through()
         then(me)
 
-    runtime.get(Scripted, key).options(timeout=None).tell(Scripted.do, turn)
+    runtime.get(cls, key).options(timeout=None).tell(Scripted.do, turn)
     gate.wait_for_entry()
     return gate
 
@@ -183,3 +230,33 @@ def test_restarts_are_no_failures_of_a_message(
         slow = last.get(Slow, "b")
         come_to(clock, lambda: slow.ask(Slow.received) == ["x"])
         assert list(last.dead_letters()) == []
+
+
+def stop_while(memory: MemoryStorage, clock: LifeClock, then: Callable[[Scripted], None]) -> None:
+    """End a process while an agent runs ``then``, which it begins after the time to drain."""
+    with running(memory, clock=clock) as runtime:
+        gate = hold(runtime, "a", then, Stopped)
+        stopping = begin_stop(runtime, clock)
+        clock.pass_deadline()
+        eventually(lambda: runtime.manager.refusing is not None)
+        gate.open()
+        done(stopping)
+
+
+@pytest.mark.parametrize("then", [refused, wrapped, grouped])
+def test_the_end_of_a_process_pauses_nobody(
+    memory: MemoryStorage, clock: LifeClock, then: Callable[[Scripted], None]
+) -> None:
+    """A call that is refused because the runtime stops is no failure of its caller (HC-29)."""
+    stop_while(memory, clock, then)
+
+    with running(memory, clock=clock) as successor:
+        assert successor.get(Stopped, "a").ask(Stopped.add) == 1
+
+
+def test_a_failure_at_the_end_of_a_process_pauses(memory: MemoryStorage, clock: LifeClock) -> None:
+    """What a handler is to blame for counts to the end."""
+    stop_while(memory, clock, fail)
+
+    with running(memory, clock=clock) as successor, pytest.raises(AgentPausedError):
+        successor.get(Stopped, "a").ask(Stopped.add)
