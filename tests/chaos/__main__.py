@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import signal
 import tempfile
 import time
 from contextlib import closing
@@ -26,6 +27,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first one; replay a failure")
     parser.add_argument("--places", nargs="+", choices=PLACES, default=list(PLACES))
     options = parser.parse_args()
+    # A shell that runs this behind itself has it ignore what servers are crashed by.
+    for ignored in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, signal.SIG_DFL)
     logging.getLogger("torpor").addHandler(logging.NullHandler())  # of lives in this process
     end = time.monotonic() + options.minutes * 60
     totals: dict[str, Totals] = {name: Totals() for name in options.places}
