@@ -227,6 +227,9 @@ class Repository(Generic[M]):
             place = f"the record {stored.key!r}"
             raise SchemaVersionError(place, found=stored.version, supported=_VERSION)
         try:
-            return self.model.model_validate_json(stored.data)
+            record = self.model.model_validate_json(stored.data)
         except ValueError as error:
             raise CorruptRecordError(stored.key, f"not a {self.kind}: {error}") from error
+        if stored.key != f"{self.kind}:{self._id(record)}":
+            raise CorruptRecordError(stored.key, f"it says that it is {self._id(record)!r}")
+        return record

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tests.fuzz import canary
-from torpor.storage import Change, Entry, Put, Record, Space, ThreadWrite
+from torpor.storage import Change, Entry, Put, Record, Saved, Space, ThreadWrite
 from torpor.storage.check import check
 from torpor.storage.errors import TorporError
 from torpor.storage.transfer import Export
@@ -28,9 +28,11 @@ __all__ = [
     "fill",
     "findings",
     "look_at",
+    "payloads_of",
     "quiet",
     "seal",
     "stored",
+    "tampered",
 ]
 
 AGENT, NEIGHBOUR, PLAIN, LOG = "counter/a", "counter/b", "counter/plain", "log"
@@ -150,3 +152,29 @@ def _pages(listing: Callable[..., Any]) -> None:
         if cursor is None:
             return
     raise AssertionError(cursor)
+
+
+def tampered(storage: Storage, key: str, data: str, payloads: list[Any] | None = None) -> None:
+    """Store other data, and other payloads of its thread's entries, in place of a record's own."""
+    [record] = storage.read_records(Space.CHECKPOINTS, [key])
+    assert isinstance(record, Record)
+    thread = None
+    if record.thread is not None:
+        old = storage.read_entries(record.thread.id, record.thread.start, record.thread.rev)
+        new = payloads or [entry.payload for entry in old]
+        written = tuple(
+            replace(entry, payload=payload) for entry, payload in zip(old, new, strict=True)
+        )
+        thread = ThreadWrite(id=f"{key}#tampered", entries=written)
+    put = Put(data=data, kind=record.kind, version=record.version)
+    [outcome] = storage.commit([Change(key=key, put=put, thread=thread, wake_at=record.wake_at)])
+    assert isinstance(outcome, Saved), outcome
+
+
+def payloads_of(storage: Storage, key: str) -> list[Any]:
+    """Return the payloads of the thread that a record owns."""
+    [record] = storage.read_records(Space.CHECKPOINTS, [key])
+    assert isinstance(record, Record)
+    assert record.thread is not None
+    thread = storage.load_thread(record.thread.id)
+    return [entry.payload for entry in thread or ()]
