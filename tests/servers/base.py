@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PrivateServer", "program"]
 
-_CRASH_SECONDS = 10.0
-
 
 class PrivateServer(ABC):
     """A server on a folder and a port of its own; call ``close`` when done."""
@@ -112,19 +110,10 @@ class PrivateServer(ABC):
         return False
 
     def stop(self, how: str) -> None:
-        """End it by one of its ``stops``, and wait until it is gone.
-
-        A server that has only just begun to start may miss a signal to crash: it is killed then.
-        """
+        """End it by one of its ``stops``, and wait until it is gone."""
         assert self._process is not None
         self._process.send_signal(self.stops[how])
-        try:
-            self._process.wait(_CRASH_SECONDS if how == "crash" else PATIENCE)
-        except subprocess.TimeoutExpired:
-            if how != "crash":
-                raise
-            self._send_all(signal.SIGKILL)
-            self._process.wait(PATIENCE)
+        self._process.wait(PATIENCE)
 
     def freeze(self) -> None:
         """Stop it where it stands, with all its processes."""
