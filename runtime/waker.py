@@ -129,6 +129,24 @@ class Waker:
             self._polling = True
             limit = _AT_ONCE + len(self._ticking) + len(self._stuck)
         due: Sequence[Due] = ()
+        stuck: set[str] = set()
+        try:
+            due = self._list_due(limit)
+            stuck = self._wake_found(due)
+        finally:
+            with self._lock:
+                self._polling = False
+                grown = len(stuck) > len(self._stuck)
+                self._stuck = stuck
+                self._more = len(due) >= limit
+                # Their ticks may all be over by now: then nobody else looks for more.
+                again = self._more and (grown or len(self._ticking) < _AT_ONCE // 2)
+                self._more = self._more and not again
+        if again:
+            self._manager.pool.schedule(self._poll)
+
+    def _list_due(self, limit: int) -> Sequence[Due]:
+        due: Sequence[Due] = ()
         try:
             due = self._manager.storage.list_due(self._manager.clock.time(), limit)
             self._failing = False
@@ -136,19 +154,14 @@ class Waker:
             if not self._failing:
                 logger.warning("cannot ask who is due, will ask again: %s", error)
             self._failing = True
-        finally:
-            with self._lock:
-                self._polling = False
+        return due
+
+    def _wake_found(self, due: Sequence[Due]) -> set[str]:
+        """Tick those that are due; return who can't be, or was, and is due as before."""
         with self._lock:
             self._ticked_rows &= {(item.key, item.wake_at) for item in due}
             stuck = {key for key, _ in self._ticked_rows}
-        stuck |= {item.key for item in due if not self._wake_one(item.key, found=item)}
-        with self._lock:
-            grown = len(stuck) > len(self._stuck)
-            self._stuck = stuck
-            self._more = len(due) >= limit
-        if self._more and grown:
-            self._manager.pool.schedule(self._poll)
+        return stuck | {item.key for item in due if not self._wake_one(item.key, found=item)}
 
     # -- ticks --------------------------------------------------------------------------------
 
@@ -186,7 +199,8 @@ class Waker:
                 self._ticked_rows.add((found.key, found.wake_at))
             repeat = tick in self._again
             self._again.discard(tick)
-            more = self._more and len(self._ticking) < _AT_ONCE // 2
+            few = len(self._ticking) < _AT_ONCE // 2
+            more = self._more and few and not self._polling
             self._more = self._more and not more
         if repeat:
             self._manager.pool.schedule(lambda: self._repeat(tick))

@@ -12,10 +12,13 @@ from tests.messages.kit import Receiver, Sender, die_before, outbox_of
 from tests.runtime.kit import Watch, eventually
 from torpor import Agent, KindUnknown, Runtime
 from torpor.storage.faulty import FaultyStorage
+from torpor.waker import Waker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.runtime.quiet import QuietClock
-    from torpor.storage import Storage
+    from torpor.storage import Due, Storage
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +85,25 @@ def test_who_is_still_due_after_its_tick_holds_up_nobody(
 
 def test_many_that_are_due_at_once(memory: Storage, clock: QuietClock) -> None:
     """More than one reading of the index brings are all woken, without another interval."""
+    keys = [str(n) for n in range(600)]
+    leave_messages(memory, clock, *keys)
+    with Runtime(memory, clock=clock, agents=[Sender, Receiver]) as runtime:
+        receiver = runtime.get(Receiver, "b")
+        eventually(lambda: len(receiver.ask(Receiver.received)) == len(keys))
+
+
+def test_ticks_that_are_over_before_their_reading(
+    memory: Storage, clock: QuietClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agents may be quicker than who wakes them: the rest is looked for all the same."""
+    wake = Waker._wake_found
+
+    def wake_slowly(waker: Waker, due: Sequence[Due]) -> set[str]:
+        stuck = wake(waker, due)
+        eventually(lambda: not waker._ticking)
+        return stuck
+
+    monkeypatch.setattr(Waker, "_wake_found", wake_slowly)
     keys = [str(n) for n in range(600)]
     leave_messages(memory, clock, *keys)
     with Runtime(memory, clock=clock, agents=[Sender, Receiver]) as runtime:
