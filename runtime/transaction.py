@@ -244,6 +244,9 @@ class TransactionalActor(DurableActor):
         assert agent is not None
         turn = Turn(self, Call(self.address, Control.HIBERNATE), self.copy_epoch)
         turn.answered = True  # nobody asked for it: it is not run again either
+        self.turn = turn
+        if self.manager.refusing is not None:
+            self.flush()  # the hook may not end in time
         try:
             contextvars.copy_context().run(self._invoke_hibernate, turn)
             encoded = persist.encode(agent, spec, self.address)
@@ -253,6 +256,8 @@ class TransactionalActor(DurableActor):
             self._undo(turn)
             encoded = self.base
             self.manager.events.emit(HookFailed(self.address, "on_hibernate", error))
+        finally:
+            self.turn = None
         self.finish(turn, encoded)
 
     def _invoke_hibernate(self, turn: Turn) -> None:

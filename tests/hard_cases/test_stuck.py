@@ -14,15 +14,25 @@ from tests.lifecycle.kit import (
     LifeClock,
     Scripted,
     Watch,
+    begin,
     hooked,
     result,
     running,
     saved_count,
 )
-from torpor import CallTimeoutError, Hibernated, HibernationReason, SaveFailed
+from tests.runtime.kit import eventually
+from torpor import (
+    CallTimeoutError,
+    Hibernated,
+    HibernationReason,
+    Runtime,
+    SaveFailed,
+    StopError,
+)
 
 if TYPE_CHECKING:
-    from torpor import Runtime
+    from concurrent.futures import Future
+
     from torpor.storage.faulty import FaultyStorage
     from torpor.storage.memory import MemoryStorage
 
@@ -82,3 +92,78 @@ def test_a_save_that_does_not_end_is_given_up_and_sent_again(
             assert runtime.get(Late, "a").ask(Late.add) == 2
         agent.hibernate()
     assert saved_count(memory, agent) == 2
+
+
+def time_out(stopping: Future[None], clock: LifeClock) -> StopError:
+    """Let the time for what still runs pass; return what that raised."""
+    clock.pass_deadline()
+    error = stopping.exception(PATIENCE)
+    assert isinstance(error, StopError)
+    return error
+
+
+@pytest.mark.parametrize("base", [Scripted, Late])
+def test_a_stop_names_a_hook_that_does_not_end(
+    memory: MemoryStorage, clock: LifeClock, base: type[Scripted]
+) -> None:
+    """The state before it is saved, and nothing of what it does in the end (HC-11, HC-14)."""
+    gate = Gate()
+
+    class Stuck(base):  # type: ignore[valid-type, misc]
+        """Does not say goodbye."""
+
+        def on_hibernate(self) -> None:
+            """Wait."""
+            self.count = 99
+            gate.pass_through()
+
+    runtime = Runtime(memory, clock=clock)
+    agent = runtime.get(Stuck, "a")
+    agent.ask(Stuck.add)
+    stopping = begin(lambda: runtime.stop(5))
+    gate.wait_for_entry()
+    assert agent.status().running
+    clock.pass_deadline()
+    eventually(lambda: runtime.manager.refusing is not None)
+    eventually(lambda: saved_count(memory, agent) == 1)
+    error = time_out(stopping, clock)
+
+    assert error.stuck == (agent.address,)
+    assert error.unsaved == {}
+    gate.open()
+    eventually(lambda: not agent.status().running)
+    assert saved_count(memory, agent) == 1
+
+
+def test_a_hook_that_begins_late_and_does_not_end_loses_nothing(
+    memory: MemoryStorage, clock: LifeClock
+) -> None:
+    """What was done before it is saved first, once there is no time left (HC-11, HC-14)."""
+    turn, goodbye = Gate(), Gate()
+
+    class Stuck(Late):
+        """Does not say goodbye."""
+
+        def on_hibernate(self) -> None:
+            """Wait."""
+            goodbye.pass_through()
+
+    def add(me: Scripted) -> None:
+        turn.pass_through()
+        me.count += 1
+
+    runtime = Runtime(memory, clock=clock)
+    agent = runtime.get(Stuck, "a")
+    agent.options(timeout=None).tell(Stuck.do, add)
+    turn.wait_for_entry()
+    stopping = begin(lambda: runtime.stop(5))
+    clock.pass_deadline()
+    eventually(lambda: runtime.manager.refusing is not None)
+    clock.wait_for_waiter()
+    turn.open()
+    goodbye.wait_for_entry()
+    eventually(lambda: saved_count(memory, agent) == 1)
+    error = time_out(stopping, clock)
+    goodbye.open()
+
+    assert (error.stuck, error.unsaved) == ((agent.address,), {})
