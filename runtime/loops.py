@@ -34,6 +34,7 @@ class AsyncTurns:
         self._thread: threading.Thread | None = None
         self._starting: list[tuple[Activation, Turn]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelling = False
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use ``loop``, which stays its owner's, from now on."""
@@ -57,7 +58,8 @@ class AsyncTurns:
         return loop is not None and loop is self._loop
 
     def cancel_all(self) -> None:
-        """Cancel every turn that still runs; each is rolled back. Any thread."""
+        """Cancel every turn that still runs, and those to come; each is rolled back. Any thread."""
+        self._cancelling = True
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._cancel_all)
@@ -94,6 +96,8 @@ class AsyncTurns:
         task = self._loop.create_task(_run(activation, turn), context=context)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, activation, turn))
+        if self._cancelling:
+            task.cancel()
 
     def _ended(self, activation: Activation, turn: Turn, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -20,13 +20,16 @@ from torpor import (
     SaveError,
     StopError,
     StorageClosedError,
+    TurnCancelledError,
 )
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torpor.activation import Activation
     from torpor.storage.memory import MemoryStorage
+    from torpor.turn import Turn
 
 
 class Lazy(Scripted, durability="hibernate"):
@@ -112,6 +115,48 @@ def test_an_async_handler_that_refuses_to_be_cancelled_is_stuck(memory: MemorySt
         runtime.stop(drain_timeout=0.01)
 
     assert raised.value.stuck == (agent.address,)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_async_handler_that_begins_after_the_others_were_cancelled_is_too(
+    memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """A worker was about to start it, as the first or not: nobody waits for its end (HC-14)."""
+    runtime = Runtime(memory)
+    agent, loops = runtime.get(Scripted, "a"), runtime.manager.loops
+    gate, start, cancel_all = Gate(), loops.start, loops.cancel_all
+
+    async def hold(me: Scripted) -> None:
+        me.count = 99
+        await asyncio.Event().wait()
+
+    async def add(me: Scripted) -> None:
+        me.count += 1
+
+    def start_late(activation: Activation, turn: Turn) -> None:
+        gate.pass_through()
+        start(activation, turn)
+
+    def cancel_before() -> None:
+        cancel_all()
+        cancelled = threading.Event()
+        loops._require_loop().call_soon_threadsafe(cancelled.set)
+        assert cancelled.wait(PATIENCE)
+        gate.open()
+
+    agent.ask(Scripted.add)
+    for _ in range(before):
+        agent.submit(Scripted.do_async, add).get()
+    monkeypatch.setattr(loops, "start", start_late)
+    monkeypatch.setattr(loops, "cancel_all", cancel_before)
+    reply = agent.options(timeout=None).submit(Scripted.do_async, hold)
+    gate.wait_for_entry()
+
+    runtime.stop(drain_timeout=0.01)
+
+    with pytest.raises(TurnCancelledError):
+        reply.get()
+    assert saved_count(memory, agent) == 1 + before
 
 
 def test_what_can_never_be_saved_does_not_use_up_the_drain_time(storage: FaultyStorage) -> None:
