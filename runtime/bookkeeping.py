@@ -50,7 +50,9 @@ def _work(agent: Agent, work: Callable[[TransactionalActor], Any]) -> Any:
 _COMMAND = Command("$bookkeeping", _work)
 
 
-def refused(method: str, error: Exception) -> tuple[Command, tuple[Exception], dict[str, Any]]:
+def refused(
+    method: str, error: BaseException
+) -> tuple[Command, tuple[BaseException], dict[str, Any]]:
     """Return a command and arguments for a stored call that no method takes any more.
 
     It fails by ``error``, so that it is counted, tried again and kept like any other failure.
@@ -58,7 +60,7 @@ def refused(method: str, error: Exception) -> tuple[Command, tuple[Exception], d
     return Command(method, _fail), (error,), {}
 
 
-def _fail(agent: Agent, error: Exception) -> None:
+def _fail(agent: Agent, error: BaseException) -> None:
     del agent
     raise error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torpor.bookkeeping import refused
 from torpor.events import ConflictDetected, SaveFailed
 from torpor.gate import Gate, GatedActor, Inflight
 from torpor.storage import Change, Conflict, Put, Rejected, Saved
@@ -182,7 +183,7 @@ class DurableActor(GatedActor):
                 self.dirty = True
                 self.changes += inflight.count
                 self.unsavable = error
-            elif len(turns) == 1:
+            elif len(turns) == 1 and not _fails_again(turns[0], error):
                 gates = [*_gates(inflight.queue), *self._discard([])]
                 turns[0].held = None
                 turns[0].result, turns[0].error = None, error
@@ -269,6 +270,19 @@ class DurableActor(GatedActor):
             self.claimed = True
         if resume:
             self.pool.schedule(self.run)
+
+
+def _fails_again(turn: Turn, error: BaseException) -> bool:
+    """Have a turn that can't be stored run again as one that fails, if its origin counts that."""
+    call, cause = turn.call, turn.error or error
+    command, origin = call.message, call.origin
+    if origin is None or isinstance(command, str):
+        return False
+    if not origin.refused(failed=turn.error is not None):
+        return False
+    call.message, call.args, call.kwargs = refused(command.name, cause)
+    turn.let_out = False  # its handler is not run again
+    return True
 
 
 def _turns(queue: list[Turn | Gate]) -> list[Turn]:

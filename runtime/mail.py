@@ -16,15 +16,13 @@ from torpor.bookkeeping import refused
 from torpor.calls import Call, Reply
 from torpor.events import MessageDelivered
 from torpor.origin import Mailed
-from torpor.outbox import LONGEST_RETRY, TRANSIENT, retry_in
+from torpor.outbox import LEASE, LONGEST_RETRY, TRANSIENT, retry_in
 from torpor.storage import Change, Conflict, Entry, Saved, Space, ThreadWrite
 from torpor.storage.errors import InvalidArgumentsError, StorageError, UnknownMethodError
 from torpor.storage.records import new_id
 from torpor.system import MailPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torpor.manager import InstanceManager
     from torpor.storage import Storage
     from torpor.thawing import ThawingActor
@@ -72,6 +70,15 @@ def _put_off(actor: ThawingActor) -> float | None:
     return retry_at if retry_at is not None and retry_at > now else None
 
 
+def _saved(actor: ThawingActor) -> MailPlace:
+    """Return where an agent's mail stands in its record, as far as that is known here."""
+    system = actor.system
+    if system is None:
+        return MailPlace()
+    never = actor.registration.options.durability == "none"  # then memory is all there is
+    return (system.finished if never else system.durable).mail
+
+
 class Mail:
     """Takes messages from outside, and brings them to live agents. Thread-safe."""
 
@@ -99,7 +106,7 @@ class Mail:
         place = actor.system.finished.mail if actor.system is not None else MailPlace()
         put_off = _put_off(actor)
         if put_off is not None:
-            self._tidy_later(address, place.cursor, put_off)
+            self._tidy_later(address, _saved(actor).cursor, put_off)
             return []
         try:
             thread = manager.storage.load_thread(
@@ -110,7 +117,9 @@ class Mail:
             return []
         entries = thread.entries if thread is not None else ()
         if not entries:
-            self._tidy_later(address, place.cursor, None)
+            saved = _saved(actor).cursor  # it is behind while a lazily saved agent is dirty
+            unsaved = saved < place.cursor
+            self._tidy_later(address, saved, manager.clock.time() + LEASE if unsaved else None)
             return []
         origins: list[Mailed] = []
         for entry in entries:
@@ -118,7 +127,7 @@ class Mail:
         turns = [self._turn(actor, origin) for origin in origins]
         last = turns[-1].reply_to
         assert last is not None
-        last.on_settled(lambda: self._tidy_after(address, origins, turns))
+        last.on_settled(lambda: self._tidy_after(actor, origins[-1].entry.seq, last))
         return turns
 
     def _turn(self, actor: ThawingActor, origin: Mailed) -> Call:
@@ -141,18 +150,15 @@ class Mail:
 
     # -- afterwards ---------------------------------------------------------------------------
 
-    def _tidy_after(self, address: str, origins: Sequence[Mailed], turns: Sequence[Call]) -> None:
-        """Trim what was applied, as far as it is known to be durable."""
-        cursor, retry_at = 0, None
-        for origin, turn in zip(origins, turns, strict=True):
-            lost = turn.reply_to is None or isinstance(turn.reply_to.error, TRANSIENT)
-            if lost:  # what it noted may not be durable, and at once it would go no better
-                retry_at = self._manager.clock.time() + retry_in(1)
-                break
-            cursor, retry_at = max(cursor, origin.cursor), origin.retry_at
-            if retry_at is not None:
-                break
-        self._tidy_later(address, cursor, retry_at)
+    def _tidy_after(self, actor: ThawingActor, newest: int, last: Reply[Any]) -> None:
+        """Trim what was applied and saved, after the turn of the ``newest`` one of some."""
+        place, now = _saved(actor), self._manager.clock.time()
+        retry_at = place.retry_at
+        if place.cursor <= newest and (retry_at is None or retry_at <= now):
+            # Nothing that is durable puts the next one off, and at once it would go no better.
+            transient = last.error is None or isinstance(last.error, TRANSIENT)
+            retry_at = now + (retry_in(1) if transient else LEASE)
+        self._tidy_later(actor.address, place.cursor, retry_at)
 
     def _tidy_later(self, address: str, cursor: int, retry_at: float | None) -> None:
         self._manager.pool.schedule(lambda: self._tidy(address, cursor, retry_at))

@@ -52,6 +52,14 @@ class Origin:
     def failed(self, actor: TransactionalActor, error: BaseException) -> None:
         """Take note that the handler raised ``error``. The turn is rolled back; this is kept."""
 
+    def refused(self, *, failed: bool) -> bool:
+        """Take note that the storage can't take the turn; whether to run it as one that fails.
+
+        ``failed``: its handler did fail, so it is what that left that can't be stored.
+        """
+        del failed
+        return False
+
 
 class Bookkeeping(Origin):
     """The runtime's own turn on the runtime's section; nothing on an agent that has none."""
@@ -102,27 +110,44 @@ class Delivered(Origin):
         return True
 
 
-class Mailed(Origin):
-    """A durable message from outside: applied once, in the order of the receiver's journal.
+class _Counted(Origin):
+    """One whose failures are counted in the agent's own record.
 
-    ``after`` is the ``seq`` of the one that must have been applied. Of the turn's last run:
-    ``applied``; ``cursor``, where the mail then stands; ``retry_at``, if it is put off.
+    ``cramped``: a dead letter does not fit in there.
     """
 
-    __slots__ = ("after", "applied", "cursor", "entry", "retry_at")
+    __slots__ = ("cramped",)
+
+    def __init__(self) -> None:
+        self.cramped = False
+
+    def refused(self, *, failed: bool) -> bool:
+        """Count it like any other failure: first as usual, then without a dead letter."""
+        if failed and self.cramped:
+            return False
+        self.cramped = failed
+        return True
+
+
+class Mailed(_Counted):
+    """A durable message from outside: applied once, in the order of the receiver's journal.
+
+    ``after`` is the ``seq`` of the one that must have been applied; ``applied`` says that the
+    turn's last run applied this one.
+    """
+
+    __slots__ = ("after", "applied", "entry")
 
     def __init__(self, entry: Entry, after: int | None) -> None:
+        super().__init__()
         self.entry = entry
         self.after = after
-        self.cursor = 0
-        self.retry_at: float | None = None
         self.applied = False
 
     def begin(self, actor: TransactionalActor) -> bool:
         """Move the cursor on; False if it stands behind this message, or before an earlier one."""
         seq, state = self.entry.seq, actor.runtime_state()
         mail = state.contents.mail
-        self.cursor, self.retry_at = mail.cursor, mail.retry_at
         early = self.after is not None and mail.cursor <= self.after
         self.applied = not early and mail.cursor <= seq
         if not self.applied:
@@ -130,7 +155,6 @@ class Mailed(Origin):
         given = bool(self.entry.refs.get("given"))
         known = given and self.entry.id in mail.ids
         ids = (*mail.ids, self.entry.id)[-_REMEMBERED_IDS:] if given and not known else mail.ids
-        self.cursor, self.retry_at = seq + 1, None
         state.edit().mail = replace(mail, cursor=seq + 1, failures=0, retry_at=None, ids=ids)
         self.applied = not known
         return self.applied
@@ -152,20 +176,17 @@ class Mailed(Origin):
             sent_at=self.entry.at,
             died_at=now,
         )
-        if failures >= MAX_FAILURES and bury(actor, letter):
-            self.cursor, self.retry_at = self.entry.seq + 1, None
-            mail = replace(mail, cursor=self.cursor, failures=0, retry_at=None)
+        if failures >= MAX_FAILURES and not self.cramped and bury(actor, letter):
+            mail = replace(mail, cursor=self.entry.seq + 1, failures=0, retry_at=None)
         else:
-            self.cursor, self.retry_at = self.entry.seq, now + retry_in(max(failures, 1))
-            mail = replace(mail, failures=failures, retry_at=self.retry_at)
-            event = MessageFailed(
-                actor.address, target, self.entry.id, error, failures, self.retry_at
-            )
+            retry_at = now + retry_in(max(failures, 1))
+            mail = replace(mail, failures=failures, retry_at=retry_at)
+            event = MessageFailed(actor.address, target, self.entry.id, error, failures, retry_at)
             actor.manager.tell_event(event)
         state.edit().mail = mail
 
 
-class Fired(Origin):
+class Fired(_Counted):
     """A schedule that is due. The turn that runs its handler moves it on in the same commit.
 
     Of the turn's last run: ``tick``, None if it was not due; ``missed``, how many ticks passed.
@@ -174,6 +195,7 @@ class Fired(Origin):
     __slots__ = ("_quiet", "missed", "schedule_id", "tick")
 
     def __init__(self, schedule_id: str, *, quiet: bool) -> None:
+        super().__init__()
         self.schedule_id = schedule_id
         self.tick: Tick | None = None
         self.missed = 0
@@ -215,8 +237,10 @@ class Fired(Origin):
             following = schedule.failed(error, now)
         except ScheduleError as unknown:
             following = schedule.put_off(unknown, now)
-        if following is None and not bury(actor, _letter(actor, schedule, error, now)):
-            following = schedule.put_off(error, now)
+        if following is None:
+            letter = _letter(actor, schedule, error, now)
+            if self.cramped or not bury(actor, letter):
+                following = schedule.put_off(error, now)
         schedules = state.edit().schedules
         if following is None:
             del schedules[schedule.id]

@@ -8,6 +8,9 @@ from tests.runtime.kit import Watch, eventually
 from torpor import Agent, MessageDelivered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.runtime.quiet import QuietClock
     from torpor import AgentRef, Runtime
     from torpor.storage import Storage
 
@@ -20,6 +23,7 @@ __all__ = [
     "outbox_of",
     "section_of",
     "settled",
+    "until",
 ]
 
 
@@ -96,3 +100,15 @@ def die_before(part: object, step: str) -> None:
         """Do nothing."""
 
     setattr(part, step, nothing)
+
+
+def until(clock: QuietClock, ready: Callable[[], bool]) -> None:
+    """Let time pass, in steps, until something is so."""
+
+    def look() -> bool:
+        if ready():
+            return True
+        clock.advance(20)
+        return False
+
+    eventually(look)

@@ -1,0 +1,94 @@
+"""Ticks whose turns the storage can't take come to an end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.messages.kit import until
+from tests.runtime.kit import Watch
+from tests.schedules.kit import stored
+from torpor import Agent, Runtime, ScheduleFailed, ScheduleFired
+from torpor.schedules import MAX_ATTEMPTS
+from torpor.storage import Record
+from torpor.storage.errors import RecordTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.runtime.quiet import QuietClock
+    from torpor.storage.memory import MemoryStorage
+
+_ROOM = 2000
+
+
+class Growing(Agent):
+    """Grows when it is told to."""
+
+    text: str = ""
+
+    def plan(self, times: int, every: float | None = None) -> None:
+        """Plan to grow."""
+        self.schedule(Growing.grow, times, after=5, every=every, id="job")
+
+    def grow(self, times: int) -> None:
+        """Grow."""
+        self.text += "x" * times
+
+
+@pytest.fixture
+def small(memory: MemoryStorage, clock: QuietClock) -> Iterator[Runtime]:
+    """Return a runtime on a storage of small records."""
+    memory.max_document_bytes = _ROOM
+    with Runtime(memory, clock=clock, agents=[Growing]) as runtime:
+        clock.watch(runtime)
+        yield runtime
+
+
+def test_a_tick_is_put_off_and_given_up(
+    small: Runtime, memory: MemoryStorage, clock: QuietClock
+) -> None:
+    """A turn that does not fit is a failure of its tick like any other (HC-7, HC-35)."""
+    agent, watch = small.get(Growing, "a"), Watch(small)
+    agent.ask(Growing.plan, _ROOM)
+    until(clock, lambda: stored(memory, agent) == [])
+
+    failures = watch.of(ScheduleFailed)
+    assert [event.attempt for event in failures] == list(range(1, MAX_ATTEMPTS + 1))
+    assert {type(event.error) for event in failures} == {RecordTooLargeError}
+    assert failures[-1].retry_at is None
+    assert [letter.id for letter in agent.dead_letters()] == [failures[0].tick]
+
+
+def test_a_recurring_one_goes_on_with_its_next_tick(
+    small: Runtime, memory: MemoryStorage, clock: QuietClock
+) -> None:
+    """Only the tick is given up that did not fit (HC-7, HC-35)."""
+    agent, watch = small.get(Growing, "a"), Watch(small)
+    agent.ask(Growing.plan, _ROOM, every=3600)
+    until(clock, lambda: len(watch.of(ScheduleFailed)) >= MAX_ATTEMPTS)
+
+    memory.max_document_bytes = None
+    [first] = stored(memory, agent)
+    clock.advance(first["next_at"] - clock.time())
+    [fired] = watch.wait(ScheduleFired)
+    assert fired.tick != watch.of(ScheduleFailed)[0].tick
+
+
+def test_a_tick_waits_if_not_even_its_dead_letter_fits(
+    small: Runtime, memory: MemoryStorage, clock: QuietClock
+) -> None:
+    """Then it is never given up, and made once there is room (HC-7, HC-35)."""
+    agent, watch = small.get(Growing, "a"), Watch(small)
+    agent.ask(Growing.plan, _ROOM)
+    until(clock, lambda: bool(stored(memory, agent)[0].get("failures") == MAX_ATTEMPTS - 1))
+    [record] = memory.read([agent.address])
+    assert isinstance(record, Record)
+    memory.max_document_bytes = len(record.data or "") + 20  # a retry is noted as before
+    until(clock, lambda: len(watch.of(ScheduleFailed)) > MAX_ATTEMPTS + 1)
+    assert agent.dead_letters() == []
+
+    memory.max_document_bytes = None
+    until(clock, lambda: bool(watch.of(ScheduleFired)))
+    assert stored(memory, agent) == []
