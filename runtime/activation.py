@@ -112,16 +112,21 @@ class Activation(PassivatingActor):
         self.pool.schedule(self.run)
         return True
 
-    def put_to_sleep(self, reason: HibernationReason) -> None:
+    def put_to_sleep(self, reason: HibernationReason, *, now: bool = False) -> None:
         """Have this agent hibernate unless something is going on.
 
-        At once if nothing is unsaved and no hook wants to run, else by a worker.
+        At once if nothing is unsaved and no hook wants to run, else by a worker; not at all
+        with ``now``.
         """
         with self.lock:
             if self.closed or self.claimed or self.mailbox or self.batch or self.busy_saving:
                 return
+            hooked = "on_hibernate" in self.registration.spec.hooks
+            at_once = self.settled and self.agent is not None and not hooked
+            if now and not at_once:
+                return
             self.claimed = True
-            if at_once := self.settled and "on_hibernate" not in self.registration.spec.hooks:
+            if at_once:
                 self.lifecycle = Lifecycle.THAWING
                 self.drop_copy()
             else:

@@ -20,7 +20,8 @@ _GRACE = 2.0
 def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
     """Finish queued turns within ``drain_timeout`` seconds, then hibernate every live agent.
 
-    Each live agent gets a hibernation behind its queued messages. Agents that those turns
+    Who is at rest and saved leaves at once; a million would keep the workers busy for long.
+    Each other live agent gets a hibernation behind its queued messages. Agents that those turns
     wake get theirs in a further round. After the time is up, queued calls are refused and
     async handlers cancelled; a handler that still runs has the state before its turn saved,
     and its own save is refused. Raises ``StopError`` for what is left.
@@ -44,10 +45,13 @@ def drain_and_hibernate(manager: InstanceManager, drain_timeout: float) -> None:
 
 def _hibernate_all(manager: InstanceManager, deadline: float) -> bool:
     """Return whether every agent left memory by ``deadline``, or all that are left can't."""
-    while left := list(manager.table.values()):
+    while manager.table:
+        for activation in list(manager.table.values()):
+            activation.put_to_sleep(HibernationReason.STOPPED, now=True)
+        left = list(manager.table.values())
         replies = [_send_hibernation(manager, activation, deadline) for activation in left]
         refused = sum(_refused(reply) for reply in replies)
-        if refused == len(replies) or manager.clock.monotonic() >= deadline:
+        if (replies and refused == len(replies)) or manager.clock.monotonic() >= deadline:
             break
     return not manager.table
 

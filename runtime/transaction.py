@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torpor import persist
 from torpor.calls import Call, Control
@@ -280,6 +280,6 @@ def _came_of_a_stop(error: BaseException) -> bool:
             continue
         seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
-            found += error.exceptions
+            found += cast("BaseExceptionGroup[BaseException]", error).exceptions
         found += [before for before in (error.__cause__, error.__context__) if before is not None]
     return False

@@ -30,6 +30,8 @@ from tests.schedules.kit import Planner, plan
 from torpor import (
     Agent,
     AgentPausedError,
+    Hibernated,
+    HibernationReason,
     MailboxFullError,
     MessageFailed,
     Runtime,
@@ -154,6 +156,20 @@ def test_full_mailboxes_are_emptied(memory: MemoryStorage, clock: LifeClock) -> 
 
         assert [result(reply) for reply in queued] == [1, 2, 3, 4, 5] * 3
         assert [saved_count(memory, agent) for agent in agents] == [MAILBOX] * 3
+
+
+def test_who_is_at_rest_leaves_at_once(memory: MemoryStorage, clock: LifeClock) -> None:
+    """It waits for no worker, of which those have none left that still run (HC-14)."""
+    with running(memory, clock=clock, max_workers=1) as runtime:
+        watch, resting = Watch(runtime), runtime.get(Scripted, "resting")
+        resting.ask(Scripted.add)
+        gate = hold(runtime, "busy", lambda _: None)
+        stopping = begin(runtime.stop)
+
+        asleep = Hibernated(resting.address, HibernationReason.STOPPED)
+        assert watch.wait(Hibernated) == [asleep]
+        gate.open()
+        done(stopping)
 
 
 def test_what_falls_due_while_a_process_drains_is_its_successors(
