@@ -248,6 +248,24 @@ class TestKeeping:
         assert len(last.removed) == 1
         assert first.path.exists()
 
+    @pytest.mark.parametrize(
+        "made_at", ["1e30", "9e999", "NaN", "1" + "0" * 400, '"x"', "[" * 9999]
+    )
+    def test_note_of_the_future(
+        self, storage: Storage, folder: Path, clock: list[float], made_at: str
+    ) -> None:
+        """The newest backup is the one just made, whatever another's note, or clock, says."""
+        back_up(storage, folder)
+        [note] = folder.glob("*.backup.json")
+        document = json.loads(note.read_text("utf-8"))
+        note.write_text(json.dumps({**document, "made_at": "WHEN"}).replace('"WHEN"', made_at))
+        clock[0] += DAY
+
+        made = back_up(storage, folder, keep=Keep(count=1))
+
+        assert made.path.exists()
+        assert made.path not in made.removed
+
     def test_note_that_points_elsewhere(
         self, storage: Storage, folder: Path, clock: list[float]
     ) -> None:

@@ -51,6 +51,17 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class TestLooking:
     """``ls``, ``show``, ``thread``, ``stats``."""
 
+    @pytest.mark.parametrize("data", ["{", '{"$torpor":', '{"$torpor":{"v":1},"a":', '["\\ud800"]'])
+    def test_show_of_no_json(self, url: str, data: str) -> None:
+        """A state that is no JSON is told by its address, in one line."""
+        with open_storage(url) as storage:
+            grow(storage, "cart/odd", data=data)
+
+        result = torpor("show", url, "cart/odd")
+
+        assert result.exit_code == 3
+        assert re.fullmatch("torpor: 'cart/odd': .*\n", result.stderr)
+
     def test_ls(self, url: str) -> None:
         """A line for each agent, in order, whatever its address holds."""
         result = torpor("ls", url)
