@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from torpor.cron import next_cron
-from torpor.outbox import describe, retry_in
+from torpor.outbox import LONGEST_RETRY, TRANSIENT, describe, retry_in
 
 __all__ = ["MAX_ATTEMPTS", "Misfire", "Plan", "Schedule", "Tick"]
 
@@ -31,7 +31,8 @@ _MOST_MISSED = 2.0**53  # of an interval that is next to nothing; beyond it numb
 class Tick:
     """One time at which a schedule was due. ``id`` is the same however often it is tried.
 
-    ``missed`` counts the earlier ticks that this one stands for, ``attempt`` from 1.
+    ``missed`` counts the earlier ticks that this one stands for, ``attempt`` from 1 those that
+    failed for a reason of their own.
     """
 
     id: str
@@ -96,7 +97,7 @@ class Schedule:
     def plan(self, now: float) -> Plan:
         """Return what is to be done ``now``, when it is due; ``ScheduleError`` (time zones)."""
         missed, following = self._look_ahead(now)
-        skipped = self.misfire == "skip" and not self.failures and now - self.next_at > GRACE
+        skipped = self.misfire == "skip" and self.retry_at is None and now - self.next_at > GRACE
         after = None
         if following is not None:
             after = replace(self, next_at=following, failures=0, retry_at=None, error=None)
@@ -125,10 +126,17 @@ class Schedule:
         return missed, tick if tick > now else self.following(now)
 
     def failed(self, error: BaseException, now: float) -> Schedule | None:
-        """Return it as it is after a tick failed; None if it was a one-shot's last attempt."""
+        """Return it as it is after a tick failed; None if it was a one-shot's last attempt.
+
+        Errors of ``TRANSIENT`` count for nothing: a process that stops cancels what it runs.
+        """
         failures = self.failures + 1
+        if isinstance(error, TRANSIENT):
+            failures, wait = self.failures, max((now - self.next_at) / 10, retry_in(1))
+        else:
+            wait = retry_in(failures)
         if failures < MAX_ATTEMPTS:
-            retry_at = now + retry_in(failures)
+            retry_at = now + min(wait, LONGEST_RETRY)
             return replace(self, failures=failures, retry_at=retry_at, error=describe(error))
         if not self.recurring:
             return None
