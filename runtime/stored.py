@@ -25,7 +25,8 @@ def built(cls: type[T], document: Any) -> T:
     a dict only the outside is looked at.
     """
     made = cls(**document)
-    for name, fits in _checks(cls):
+    kind: type[Any] = cls
+    for name, fits in _checks(kind):
         value = getattr(made, name)
         if not fits(value):
             msg = f"{cls.__name__}.{name} is {value!r:.80}"

@@ -185,7 +185,7 @@ def _parts(  # noqa: PLR0913 - what is not named here would be lost with the nex
     dead: Any = (),
 ) -> dict[str, Any]:
     """Return what a document's parts are, as ``Contents`` has them."""
-    place = {**({} if mail is None else mail)}
+    place: dict[str, Any] = {**({} if mail is None else mail)}
     messages = [built(OutboxMessage, message) for message in outbox]
     if any(message.seq > sent for message in messages):
         msg = "a message waits that was not sent yet"

@@ -176,7 +176,7 @@ class EncodedStorage(Storage):
         match _decoded(
             self.codec.decode(text, _entry_place(thread_id, entry), thread_id), thread_id
         ):
-            case [payload, dict() as refs]:
+            case [payload, refs] if isinstance(refs, dict):
                 return replace(entry, payload=payload, refs=cast("dict[str, Any]", refs))
             case _:
                 raise CorruptRecordError(thread_id, f"entry {entry.seq} holds something else")

@@ -192,7 +192,7 @@ def encode_entries(  # noqa: PLR0913 - keywords: one of each
 
 def seq_of(document: Mapping[str, Any]) -> int:
     """Return the place of an entry in its thread; none that there is, if that is no number."""
-    seq = document.get("seq")
+    seq: Any = document.get("seq")
     return int(seq) if type(seq) in {int, Int64} else -1
 
 

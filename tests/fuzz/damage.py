@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 
 from tests.fuzz import canary
 
-__all__ = ["ANYTHING", "NESTED", "SCALARS", "changed", "junk", "mutated", "text_of"]
+__all__ = [
+    "ANYTHING",
+    "NESTED",
+    "SCALARS",
+    "array_of",
+    "changed",
+    "junk",
+    "mutated",
+    "object_of",
+    "text_of",
+]
 
 DEPTH = 100_000
 _DEEP = "nested deeper than any reader can follow"
@@ -40,20 +50,27 @@ def text_of(value: Any) -> str:
     return text.replace(f'"{_TWICE}":1', f'"{_TWICE}":1,"{_TWICE}":2')
 
 
+def object_of(value: Any) -> dict[str, Any] | None:
+    """Return a value that is a JSON object, None if it is none."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def array_of(value: Any) -> list[Any] | None:
+    """Return a value that is a JSON array, None if it is none."""
+    return cast("list[Any]", value) if isinstance(value, list) else None
+
+
 def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the ways to all parts of a JSON value, itself included."""
-    pairs: list[tuple[Any, Any]] = []
-    if isinstance(value, dict):
-        pairs = list(value.items())
-    elif isinstance(value, list):
-        pairs = list(enumerate(value))
+    pairs: list[tuple[Any, Any]] = [*enumerate(array_of(value) or ())]
+    pairs += (object_of(value) or {}).items()
     return [place, *(way for key, part in pairs for way in _places(part, (*place, key)))]
 
 
 def _put(value: Any, place: tuple[Any, ...], part: Any) -> Any:
     if not place:
         return part
-    copied: Any = dict(value) if isinstance(value, dict) else list(value)
+    copied: Any = [*(array_of(value) or ())] if object_of(value) is None else {**value}
     copied[place[0]] = _put(copied[place[0]], place[1:], part)
     return copied
 
@@ -74,16 +91,15 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
         return _put(value, place, _at(value, draw(st.sampled_from(_places(value)))))
     if kind == "remove" and place:
         whole = _at(value, place[:-1])
-        if isinstance(whole, dict):
-            less: Any = {key: part for key, part in whole.items() if key != place[-1]}
-        else:
-            less = [part for index, part in enumerate(whole) if index != place[-1]]
+        less: Any = [part for key, part in enumerate(array_of(whole) or ()) if key != place[-1]]
+        if (pairs := object_of(whole)) is not None:
+            less = {key: part for key, part in pairs.items() if key != place[-1]}
         return _put(value, place[:-1], less)
-    if kind == "add" and isinstance(found, dict):
-        name = draw(st.sampled_from(("unknown", "owner", "value", "seq", *found)) | st.text())
-        return _put(value, place, {**found, name: draw(ANYTHING)})
-    if kind == "add" and isinstance(found, list):
-        return _put(value, place, [*found, draw(ANYTHING)])
+    if kind == "add" and (pairs := object_of(found)) is not None:
+        name = draw(st.sampled_from(("unknown", "owner", "value", "seq", *pairs)) | st.text())
+        return _put(value, place, {**pairs, name: draw(ANYTHING)})
+    if kind == "add" and (parts := array_of(found)) is not None:
+        return _put(value, place, [*parts, draw(ANYTHING)])
     return _put(value, place, draw(ANYTHING))
 
 

@@ -6,7 +6,7 @@ import copy
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from torpor.storage.dynamodb.errors import driver
 
 __all__ = ["Items", "TableInMemory"]
 
@@ -96,7 +96,7 @@ class TableInMemory:
             met = found is not None and found.get(names["#name"]) == wanted
         if not met:
             error: Any = {"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}
-            raise ClientError(error, operation)
+            raise driver("botocore.exceptions").ClientError(error, operation)
 
 
 def _key(item: dict[str, Any]) -> tuple[str, str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import zlib
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+
+from hypothesis import settings
 
 from tests.fuzz import canary
 from torpor.storage import Change, Entry, Put, Record, Saved, Space, ThreadWrite
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torpor.storage import Storage
+    from torpor.storage.errors import StorageError
 
 __all__ = [
     "AGENT",
+    "FEWER",
     "KEYS",
     "LOG",
     "NEIGHBOUR",
@@ -40,6 +45,9 @@ THREAD = f"{AGENT}#1"
 KEYS = (AGENT, NEIGHBOUR, PLAIN)
 STATE = '{"count":5,"name":"é"}'
 _EVER = 1e12
+
+FEWER = settings(max_examples=(settings.default or settings()).max_examples // 3)
+"""For what takes long: a third of the examples of the profile."""
 
 
 def entries(count: int = 3) -> tuple[Entry, ...]:
@@ -100,20 +108,19 @@ def look_at(storage: Storage) -> None:
         lambda: _pages(storage.list_threads),
         lambda: findings(storage),
         lambda: list(Export(storage)),
-        lambda: list(Export(storage, on_damage=lambda *_: None)),
+        lambda: list(Export(storage, on_damage=_leave_out)),
     ]
-    looks += [lambda key=key: _state(storage, key) for key in KEYS]
+    looks += [partial(_state, storage, key) for key in KEYS]
     for space in Space:
-        looks.append(lambda space=space: list(storage.all_keys(space)))
-        looks.append(lambda space=space: list(storage.all_keys(space, tombstones=True)))
+        looks += [partial(_keys, storage, space, tombstones=all_) for all_ in (False, True)]
     for thread in (THREAD, LOG):
         looks += [
-            lambda thread=thread: storage.thread_head(thread),
-            lambda thread=thread: storage.load_thread(thread),
-            lambda thread=thread: storage.load_thread(thread, after=0, limit=1),
-            lambda thread=thread: storage.load_thread(thread, tail=1),
-            lambda thread=thread: storage.load_thread(thread, kinds={"note"}),
-            lambda thread=thread: storage.has_entries(thread),
+            partial(storage.thread_head, thread),
+            partial(storage.load_thread, thread),
+            partial(storage.load_thread, thread, after=0, limit=1),
+            partial(storage.load_thread, thread, tail=1),
+            partial(storage.load_thread, thread, kinds={"note"}),
+            partial(storage.has_entries, thread),
         ]
     for look in looks:
         with suppress(TorporError):
@@ -137,6 +144,14 @@ def seal(*parts: str | bytes) -> int:
         part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts
     ]
     return zlib.crc32(b"".join(part + b"\n" for part in raw))
+
+
+def _keys(storage: Storage, space: Space, *, tombstones: bool) -> list[str]:
+    return list(storage.all_keys(space, tombstones=tombstones))
+
+
+def _leave_out(space: Space, key: str, error: StorageError) -> None:
+    del space, key, error
 
 
 def _state(storage: Storage, key: str) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.damage import ANYTHING, changed, junk, mutated, text_of
-from tests.fuzz.kit import AGENT, fill, quiet
+from tests.fuzz.kit import AGENT, FEWER, fill, quiet
 from tests.fuzz.test_file_store import LOGS, OWNED, RECORD, contents
 from tests.fuzz.test_file_store import copied as copied_folder
 from tests.fuzz.test_section import FIELDS, SECTION
@@ -27,7 +27,7 @@ from torpor.storage.sqlite import SQLiteStorage
 from torpor.system import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from torpor.storage import Storage
@@ -63,7 +63,7 @@ class _Unexpected(logging.Handler):
 
 
 @contextmanager
-def calm() -> Iterator[None]:
+def calm() -> Generator[None]:
     """See that no thread of the runtime meets what it does not know."""
     handler, logger = _Unexpected(), logging.getLogger("torpor")
     logger.addHandler(handler)
@@ -132,6 +132,7 @@ def without_mail(rows: list[Any]) -> list[Any]:
     return [[row for row in table if b"$mail" not in str(row).encode()] for table in rows]
 
 
+@FEWER
 @given(data=st.data(), sealed=st.booleans())
 def test_agent_of_a_damaged_row(sound: Path, data: st.DataObject, *, sealed: bool) -> None:
     """It is as it was, or a ``ThawError``, and then every row stays as it is (PE-34, W-10)."""
@@ -144,6 +145,7 @@ def test_agent_of_a_damaged_row(sound: Path, data: st.DataObject, *, sealed: boo
         assert thawed or without_mail(rows_of(path)) == before or what.column == "key"
 
 
+@FEWER
 @given(data=st.data())
 def test_agent_of_damaged_files(folder: Path, data: st.DataObject) -> None:
     """The same of a file store: each file stays as it is."""
@@ -203,6 +205,7 @@ def test_strange_letter(letter: Any, refs: Any) -> None:
         assert call(storage)
 
 
+@FEWER
 @given(hit=changed({"agent": AGENT}) | ANYTHING, receiver=ANYTHING)
 def test_strange_indexes(hit: Any, receiver: Any) -> None:
     """What says whose dead letters and whose mail there are may be anything."""
@@ -213,7 +216,7 @@ def test_strange_indexes(hit: Any, receiver: Any) -> None:
         with suppress(TorporError):
             metadata = {"agent": receiver}
             storage.append_thread("$mail/#1", {"payload": LETTER}, metadata=metadata, wake_at=1.0)
-        with calm(), Runtime(storage, agents=[Counter], wake_interval=0.001) as runtime:
+        with calm(), Runtime(storage, agents=[Counter], wake_interval=0.02) as runtime:
             with suppress(TorporError):
                 assert len(list(runtime.dead_letters())) <= 2
             assert runtime.get(Counter, "c").ask(Counter.add) == 1

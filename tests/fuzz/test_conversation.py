@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conversation.kit import Script, Shop, call, calls
-from tests.fuzz.damage import ANYTHING, changed, junk, mutated, text_of
+from tests.fuzz.damage import ANYTHING, array_of, changed, junk, mutated, text_of
 from tests.fuzz.kit import payloads_of, quiet, tampered
 from tests.fuzz.test_agents import calm
 from torpor import Runtime
@@ -66,9 +66,8 @@ def test_snapshot(state: str, messages: Any) -> None:
     with MemoryStorage() as storage:
         checkpointer = Checkpointer(storage)
         checkpointer.save("t", _snapshot())
-        payloads = messages if isinstance(messages, list) and len(messages) == 3 else None
         with suppress(UnserializableError):
-            _tamper(storage, SNAPSHOT, state, payloads)
+            _tamper(storage, SNAPSHOT, state, _as_many(messages, MESSAGES))
         before = storage.get_checkpoint(SNAPSHOT)
         assert len(checkpointer.list()) == 1
         for tail in (None, 1):
@@ -84,6 +83,11 @@ def test_snapshot(state: str, messages: Any) -> None:
         with suppress(TorporError):
             checkpointer.save("t", _snapshot())
         quiet()
+
+
+def _as_many(payloads: Any, sound: list[Any]) -> list[Any] | None:
+    found = array_of(payloads)
+    return found if found is not None and len(found) == len(sound) else None
 
 
 def _tamper(storage: MemoryStorage, key: str, state: str, payloads: list[Any] | None) -> None:
@@ -115,8 +119,7 @@ def test_conversation(state: str, payloads: Any) -> None:
         Shop.model = Script(calls(call("refund", order=7)))
         with Runtime(storage) as runtime:
             Conversation(runtime.get(Shop, "a")).say("Pay back.")
-        usable = isinstance(payloads, list) and len(payloads) == len(SPOKEN)
-        _tamper(storage, "shop/a", state, payloads if usable else None)
+        _tamper(storage, "shop/a", state, _as_many(payloads, SPOKEN))
         for waiting in pending_interrupts(storage, Shop):
             assert isinstance(waiting.interrupt.call_id, str)
         with calm(), Runtime(storage, wake_interval=None, timeout=20) as runtime:
@@ -127,9 +130,7 @@ def test_conversation(state: str, payloads: Any) -> None:
                 lambda: agent.ask(Shop.save_state),
                 lambda: agent.ask(Shop.proceed),
                 lambda: agent.ask(Shop.compact, keep=1, summary="short"),
-                lambda: [
-                    agent.ask(Shop.reject, one.call_id, by="h") for one in agent.ask(Shop.pending)
-                ],
+                lambda: _reject(agent),
                 lambda: agent.ask(Shop.say, "more"),
             ):
                 with suppress(TorporError):

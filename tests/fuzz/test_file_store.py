@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.damage import changed, junk, mutated, text_of
+from tests.fuzz.damage import changed, junk, mutated, object_of, text_of
 from tests.fuzz.kit import (
     AGENT,
+    FEWER,
     LOG,
     NEIGHBOUR,
     THREAD,
@@ -30,7 +31,7 @@ from torpor.storage.errors import TorporError
 from torpor.storage.file import FileStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 def _hash(key: str) -> str:
@@ -53,7 +54,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def copied(sound: Path) -> Iterator[Path]:
+def copied(sound: Path) -> Generator[Path]:
     """Yield a copy of the folder, for one example."""
     with tempfile.TemporaryDirectory(dir=sound.parent) as folder:
         yield Path(shutil.copytree(sound, Path(folder) / "copy"))
@@ -68,6 +69,7 @@ def contents(path: Path) -> dict[str, bytes]:
     }
 
 
+@FEWER
 @given(data=st.data())
 def test_changed_bytes(sound: Path, data: st.DataObject) -> None:
     """Any fault of a file's bytes: the record as it was, or typed errors; nothing is written."""
@@ -85,6 +87,7 @@ def test_changed_bytes(sound: Path, data: st.DataObject) -> None:
         assert contents(path) == before
 
 
+@FEWER
 @given(data=st.data())
 def test_changed_document(sound: Path, data: st.DataObject) -> None:
     """Other JSON with a checksum that fits: a sound record or typed errors; nothing is written."""
@@ -101,6 +104,7 @@ def test_changed_document(sound: Path, data: st.DataObject) -> None:
         assert contents(path) == before
 
 
+@FEWER
 @given(data=st.data())
 def test_changed_line(sound: Path, data: st.DataObject) -> None:
     """Other entries whose checksums fit: entries, or typed errors; nothing is written."""
@@ -121,6 +125,7 @@ def test_changed_line(sound: Path, data: st.DataObject) -> None:
         assert contents(path) == before
 
 
+@FEWER
 @given(content=junk)
 def test_format_of_the_store(sound: Path, content: bytes) -> None:
     """Whatever says what the folder is: it is opened or refused, and left as it is."""
@@ -134,9 +139,9 @@ def test_format_of_the_store(sound: Path, content: bytes) -> None:
 
 def _sealed(document: Any) -> Any:
     """Return a record's document with the checksum that it should have, if it can have one."""
-    if not isinstance(document, dict) or "checksum" not in document:
+    found = object_of(document)
+    if found is None or "checksum" not in found:
         return document
-    found: dict[str, Any] = document
     with suppress(*codec.UNDECODABLE):
         head = found["thread"]
         data = text_of(found["value"]) if "value" in found else found["data"]

@@ -14,9 +14,9 @@ from tests.fuzz.kit import quiet, tampered
 from tests.fuzz.test_agents import Counter, calm
 from torpor import Runtime
 from torpor.outbox import Outgoing
-from torpor.queue import EventQueue, Start
+from torpor.queue import EventQueue, Retention, Start
 from torpor.queue.cursor import cursor_of, seq_of
-from torpor.queue.eventqueue import Retention
+from torpor.queue.outgoing import TopicDeliverer
 from torpor.queue.sources import MAX_SOURCES
 from torpor.storage import Change, Put
 from torpor.storage.errors import InvalidCursorError, TorporError
@@ -137,7 +137,7 @@ def test_event_from_an_outbox(payload: Any, topic: str) -> None:
                 sender="counter/a", life="l", seq=2, target=f"topic:{topic}", payload=PAYLOAD, at=1
             ),
         ]
-        deliverer = runtime.manager.courier._deliverers["topic"]
+        deliverer = TopicDeliverer(runtime.manager)
         for message in outgoing:
             deliverer.deliver([message], lambda done, error: told.update({done.seq: error}))
         runtime.stop()

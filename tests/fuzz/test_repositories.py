@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.damage import ANYTHING, changed, junk, mutated, text_of
+from tests.fuzz.damage import ANYTHING, array_of, changed, junk, mutated, text_of
 from tests.fuzz.kit import AGENT, fill, payloads_of, quiet, tampered
 from tests.fuzz.test_section import FIELDS, SECTION
 from torpor.repositories import Repositories
 from torpor.storage.errors import TorporError, UnserializableError
 from torpor.storage.memory import MemoryStorage
 from torpor.system import join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def states(sound: str) -> st.SearchStrategy[str]:
@@ -94,19 +97,20 @@ def test_record(data: st.DataObject, kind: str) -> None:
     with MemoryStorage() as storage:
         repositories, ids = _filled(storage)
         key = f"{kind}:{ids[kind]}"
-        if kind != "session" or not isinstance(payloads, list) or len(payloads) != 3:
-            payloads = None
+        messages = array_of(payloads) if kind == "session" else None
+        if messages is not None and len(messages) != len(MESSAGES):
+            messages = None
         state = state.replace("IMAGE", ids["image"]).replace("SESSION", ids["session"])
-        _tamper(storage, key, state, payloads)
+        _tamper(storage, key, state, messages)
         before = storage.get_checkpoint(key)
         use(repositories, ids)
-        repository = {
-            "container": repositories.containers,
-            "image": repositories.images,
-            "session": repositories.sessions,
-        }[kind]
+        get: dict[str, Callable[[str], object]] = {
+            "container": repositories.containers.get,
+            "image": repositories.images.get,
+            "session": repositories.sessions.get,
+        }
         with suppress(TorporError):
-            repository.get(ids[kind])
+            get[kind](ids[kind])
             return
         assert storage.get_checkpoint(key) in (before, None)
 

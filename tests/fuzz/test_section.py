@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.damage import ANYTHING, SCALARS, changed, junk, mutated, text_of
+from tests.fuzz.damage import ANYTHING, SCALARS, changed, junk, mutated, object_of, text_of
 from tests.fuzz.kit import quiet
 from torpor import Agent
 from torpor.agent import spec_of
@@ -149,8 +149,7 @@ ARGUMENTS: dict[str, Any] = {
 @given(document=changed(ARGUMENTS))
 def test_stored_arguments(document: Any) -> None:
     """Any JSON object in place of arguments: those of a call, or a typed error."""
-    if not isinstance(document, dict):
-        document = {"args": document, "kwargs": document}
+    document = object_of(document) or {"args": document, "kwargs": document}
     command = spec_of(Taker).find_name("take")
     with suppress(InvalidArgumentsError):
         args, kwargs = command.json.load(ADDRESS, document)

@@ -10,11 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.damage import changed, junk, mutated, text_of
-from tests.fuzz.kit import AGENT, LOG, NEIGHBOUR, THREAD, fill, look_at, stored
+from tests.fuzz.kit import AGENT, FEWER, LOG, NEIGHBOUR, THREAD, fill, look_at, stored
 from tests.fuzz.test_decoders import bson_documents
 from tests.places.mongodb import MONGODB
 from tests.places.redis import REDIS
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from torpor.storage import Storage
-
-FEW = settings(max_examples=settings.default.max_examples // 5)
 
 
 def opened(url: str) -> Iterator[Storage]:
@@ -75,7 +73,7 @@ def rows() -> list[Any]:
         ]
 
 
-@FEW
+@FEWER
 @given(data=st.data())
 def test_postgresql(postgresql: Storage, data: st.DataObject) -> None:
     """Any value that a column takes: typed errors, sound neighbours, and nothing is written."""
@@ -120,7 +118,7 @@ def dump(client: Redis) -> dict[bytes, Any]:
     return {key: client.dump(key) for key in keys}
 
 
-@FEW
+@FEWER
 @given(data=st.data())
 def test_redis(redis: tuple[Storage, dict[bytes, Any]], data: st.DataObject) -> None:
     """Other bytes, another type, a strange line in an index: typed errors, nothing is written."""
@@ -161,7 +159,7 @@ def mongodb(all_places: None) -> Iterator[Storage]:  # noqa: ARG001 - which ends
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@FEW
+@FEWER
 @given(document=bson_documents(), key=st.sampled_from([7, True, b"x", 1.5, AGENT]))
 def test_mongodb(mongodb: Storage, document: dict[str, Any], key: Any) -> None:
     """Any document in place of a record: typed errors, and nothing is written."""

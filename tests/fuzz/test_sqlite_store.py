@@ -30,7 +30,7 @@ from torpor.storage.errors import TorporError
 from torpor.storage.sqlite import SQLiteStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 RECORD = (
@@ -52,7 +52,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def copied(sound: Path) -> Iterator[Path]:
+def copied(sound: Path) -> Generator[Path]:
     """Yield a copy of the file, for one example."""
     path = sound.with_name("copy")
     shutil.copyfile(sound, path)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fuzz.kit import seal
-from torpor.storage import Change, Checkpoint, Entry, Put, Rejected, Space, ThreadHead, codec
+from torpor.storage import (
+    Change,
+    Checkpoint,
+    Entry,
+    Put,
+    Record,
+    Rejected,
+    Space,
+    ThreadHead,
+    codec,
+)
 from torpor.storage.check import check
 from torpor.storage.compression import Zstd
 from torpor.storage.encoded import EncodedStorage
@@ -92,7 +102,8 @@ def test_time_beyond_all_bounds(wake_at: Any) -> None:
     with MemoryStorage() as storage:
         storage.put_checkpoint("a", 1, wake_at=7.5)
         [record] = storage.read(["a"])
-    document = codec.encode_record(record)  # type: ignore[arg-type]  # it is one
+    assert isinstance(record, Record)
+    document = codec.encode_record(record)
 
     with pytest.raises(CorruptRecordError):
         codec.decode_record({**document, "wake_at": wake_at}, "a")

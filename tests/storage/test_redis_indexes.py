@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,8 @@ def storage(empty_place: Callable[[str], str]) -> Iterator[Storage]:
 
 
 def _indexes(storage: Storage, name: str) -> list[bytes]:
-    return [key for key in client_of(storage).scan_iter() if key.endswith(name.encode())]
+    client: Any = client_of(storage)
+    return [key for key in client.scan_iter() if key.endswith(name.encode())]
 
 
 def test_strange_lines_hide_no_agent(storage: Storage) -> None:
