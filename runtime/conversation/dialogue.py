@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field, ValidationError
 
@@ -178,6 +178,7 @@ class Dialogue(Agent):
 def _from_user(entries: Sequence[Entry]) -> list[Entry]:
     """Return ``entries`` from the first message of the user on."""
     for i, entry in enumerate(entries):
-        if isinstance(entry.payload, dict) and entry.payload.get("role") == "user":
+        said: Any = entry.payload
+        if isinstance(said, dict) and cast("dict[str, Any]", said).get("role") == "user":
             return list(entries[i:])
     return []

@@ -57,7 +57,7 @@ def is_done(storage: Storage, clock: LifeClock) -> bool:
     Slow.quick = True
     with Runtime(storage, clock=clock, agents=[Slow]) as runtime:
         eventually(lambda: not stored(storage, runtime.get(Slow, "a")))
-    return saved(storage, "slow/a").value["done"] == 1
+    return bool(saved(storage, "slow/a").value["done"] == 1)
 
 
 def test_a_restart_is_no_failure_of_a_tick(memory: Storage) -> None:
