@@ -57,7 +57,9 @@ def object_of(value: Any) -> dict[str, Any] | None:
 
 def array_of(value: Any) -> list[Any] | None:
     """Return a value that is a JSON array, None if it is none."""
-    return cast("list[Any]", value) if isinstance(value, list) else None
+    if not isinstance(value, list):
+        return None
+    return cast("list[Any]", value)  # type: ignore[redundant-cast] # pyright needs it
 
 
 def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
