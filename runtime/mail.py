@@ -9,7 +9,7 @@ entries are trimmed afterwards.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torpor.address import side_key
 from torpor.bookkeeping import refused
@@ -17,14 +17,14 @@ from torpor.calls import Call, Reply
 from torpor.events import MessageDelivered
 from torpor.origin import Mailed
 from torpor.outbox import LEASE, LONGEST_RETRY, TRANSIENT, retry_in
-from torpor.storage import Change, Conflict, Entry, Saved, Space, ThreadWrite
+from torpor.storage import Change, Entry, Rejected, Saved, Space, ThreadWrite
 from torpor.storage.errors import InvalidArgumentsError, StorageError, UnknownMethodError
 from torpor.storage.records import new_id
 from torpor.system import MailPlace
 
 if TYPE_CHECKING:
     from torpor.manager import InstanceManager
-    from torpor.storage import Storage
+    from torpor.storage import Storage, ThreadHead
     from torpor.thawing import ThawingActor
 
 __all__ = ["Mail", "is_mail", "receiver_of"]
@@ -53,9 +53,11 @@ def receiver_of(storage: Storage, thread_id: str) -> str | None:
 
 def _letter(entry: Entry) -> dict[str, Any]:
     """Return what an entry says; of one that is no letter, what no agent has a method for."""
-    letter = entry.payload
-    if isinstance(letter, dict) and isinstance(letter.get("method"), str):
-        return letter
+    letter: Any = entry.payload
+    if isinstance(letter, dict):
+        written = cast("dict[str, Any]", letter)
+        if isinstance(written.get("method"), str):
+            return written
     return {"method": f"{letter!r:.80}"}
 
 
@@ -166,25 +168,42 @@ class Mail:
     def _tidy(self, address: str, cursor: int, retry_at: float | None) -> None:
         """Remove applied messages, and say when the next one is due, unless one has come."""
         storage, thread_id = self._manager.storage, side_key(PLACE, address)
-        now = self._manager.clock.time()
         try:
             head = storage.thread_head(thread_id)
-            if head is None:
-                return
-            wake_at = None if cursor >= head.rev else retry_at or now
-            change = Change(
-                key=thread_id,
-                space=Space.THREADS,
-                expected_rev=head.rev,
-                thread=ThreadWrite(id=thread_id, trim_before=cursor),
-                wake_at=wake_at,
-                at=now,
-            )
-            [outcome] = storage.commit([change])
+            if head is not None and not self._trim(head, cursor, retry_at):
+                # One has come meanwhile, and is due already.
+                self._manager.waker.saved(thread_id, self._manager.clock.time())
         except StorageError as error:
             logger.warning("%s: its mail will be trimmed later: %s", address, error)
-            return
+
+    def _trim(self, head: ThreadHead, cursor: int, retry_at: float | None) -> bool:
+        """Trim mail, and say when the next message is due; False if one more has come."""
+        now = self._manager.clock.time()
+        wake_at = None if cursor >= head.rev else retry_at or now
+        change = Change(
+            key=head.id,
+            space=Space.THREADS,
+            expected_rev=head.rev,
+            thread=ThreadWrite(id=head.id, trim_before=cursor),
+            wake_at=wake_at,
+            at=now,
+        )
+        [outcome] = self._manager.storage.commit([change])
+        if isinstance(outcome, Rejected):
+            raise outcome.error
         if isinstance(outcome, Saved):
-            self._manager.waker.saved(thread_id, wake_at)
-        elif isinstance(outcome, Conflict):  # one has come meanwhile, and is due already
-            self._manager.waker.saved(thread_id, now)
+            self._manager.waker.saved(head.id, wake_at)
+        return isinstance(outcome, Saved)
+
+    def settle(self, actor: ThawingActor) -> None:
+        """Trim what an agent has applied, before it is deleted: the record that says so goes.
+
+        Raises ``StorageError`` if that can't be done now, or what ``WorkerPool.blocking`` raises.
+        """
+        place, storage = _saved(actor), self._manager.storage
+        if not place.cursor:
+            return
+        with self._manager.pool.blocking(actor.address):
+            while head := storage.thread_head(side_key(PLACE, actor.address)):
+                if head.start >= place.cursor or self._trim(head, place.cursor, place.retry_at):
+                    return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torpor.calls import Call, Control
 from torpor.chores import chores
 from torpor.events import DeadLetter, HibernationReason
-from torpor.storage.errors import ConflictError, RuntimeStoppedError
+from torpor.storage.errors import ConflictError, RuntimeStoppedError, TorporError
 from torpor.storage.retry import MAX_RETRY_SECONDS, backoff
 from torpor.thawing import Lifecycle, ThawingActor
 from torpor.turn import Turn
@@ -106,6 +106,11 @@ class PassivatingActor(ThawingActor):
             return False
         if self.recovering is not None:
             self._push_back(call)
+            return True
+        try:
+            self.manager.mail.settle(self)
+        except TorporError as error:
+            call.refuse(error)
             return True
         with self.lock:
             self.forget_changes()

@@ -17,6 +17,7 @@ from torpor import (
     MessageDelivered,
     MessageFailed,
     Runtime,
+    StorageUnavailableError,
     UnknownMethodError,
 )
 from torpor.outbox import MAX_FAILURES
@@ -71,6 +72,41 @@ def test_what_was_not_trimmed_is_not_applied_again(storage: Storage, clock: Quie
     with Runtime(storage, clock=clock, agents=[Receiver]) as second:
         eventually(lambda: storage.list_due(float("1e12")) == [])
         assert second.get(Receiver, "b").ask(Receiver.received) == ["1"]
+
+
+def test_what_was_applied_is_not_applied_after_a_delete(
+    storage: Storage, clock: QuietClock
+) -> None:
+    """The cursor goes with the record, so what it covers goes first (HC-30)."""
+    with Runtime(storage, clock=clock, agents=[Receiver]) as runtime:
+        mail, watch = runtime.manager.mail, Watch(runtime)
+        tidy = mail._tidy
+        die_before(mail, "_tidy")
+        receiver = runtime.get(Receiver, "b")
+        receiver.send(Receiver.take, "1")
+        delivered(watch, 1)
+        mail._tidy = tidy  # type: ignore[method-assign]
+
+        receiver.delete()
+        receiver.send(Receiver.take, "2")
+        delivered(watch, 2)
+        assert receiver.ask(Receiver.received) == ["2"]
+
+
+def test_an_agent_stays_if_its_mail_can_not_be_trimmed(memory: Storage) -> None:
+    """Without its record it would not be known what it has applied (HC-30)."""
+    with FaultyStorage(memory) as storage, Runtime(storage, agents=[Receiver]) as runtime:
+        mail, watch = runtime.manager.mail, Watch(runtime)
+        die_before(mail, "_tidy")
+        receiver = runtime.get(Receiver, "b")
+        receiver.send(Receiver.take, "1")
+        delivered(watch, 1)
+        storage.fail_next("commit", keys=["$mail/receiver/b"])
+        with pytest.raises(StorageUnavailableError):
+            receiver.delete()
+        assert receiver.ask(Receiver.received) == ["1"]
+        receiver.delete()
+        assert receiver.ask(Receiver.received) == []
 
 
 def test_an_id_of_ones_own(runtime: Runtime, watch: Watch) -> None:
