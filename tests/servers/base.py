@@ -137,7 +137,11 @@ class PrivateServer(ABC):
         """End it and remove its folder."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self.stops.get("in good order", signal.SIGTERM))
-            self._process.wait(PATIENCE)
+            try:
+                self._process.wait(PATIENCE / 2)
+            except subprocess.TimeoutExpired:  # nobody needs it any more, nor its good order
+                self._process.kill()
+                self._process.wait(PATIENCE)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
