@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lifecycle.kit import running
+from tests.messages.kit import Receiver
 from tests.places.fixtures import all_places, empty_place
 from tests.places.registry import FEATURE_PLACES
 from tests.runtime.kit import Watch
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
 
 __all__ = ["all_places", "empty_place"]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_broken() -> None:
+    """Undo what a test before made receivers fail at."""
+    Receiver.broken.clear()
 
 
 @pytest.fixture(params=FEATURE_PLACES)

@@ -42,11 +42,6 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
 
 
-@pytest.fixture(autouse=True)
-def _nobody_is_broken() -> None:
-    Receiver.broken.clear()
-
-
 def test_messages_arrive_once_and_in_order(runtime: Runtime, watch: Watch) -> None:
     """Each is applied once, in the order of its sender, and leaves the outbox."""
     sender = runtime.get(Sender, "a")

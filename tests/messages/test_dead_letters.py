@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.messages.kit import Receiver, Sender, held, outbox_of
 from tests.runtime.kit import Watch, eventually
 from torpor import AgentRef, MessageDied, Runtime, StorageUnavailableError
@@ -15,11 +13,6 @@ from torpor.storage.faulty import FaultyStorage
 if TYPE_CHECKING:
     from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
-
-
-@pytest.fixture(autouse=True)
-def _nobody_is_broken() -> None:
-    Receiver.broken.clear()
 
 
 def fail_for_good(runtime: Runtime, clock: QuietClock, sender: AgentRef[Sender]) -> None:

@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
 
 
-@pytest.fixture(autouse=True)
-def _nobody_is_broken() -> None:
-    Receiver.broken.clear()
-
-
 def test_messages_arrive_once_and_in_order(runtime: Runtime, watch: Watch) -> None:
     """Each is applied, in the order in which they were sent, and trimmed away."""
     receiver = runtime.get(Receiver, "b")

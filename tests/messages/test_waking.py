@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.messages.kit import Receiver, Sender, die_before, outbox_of
 from tests.runtime.kit import Watch, eventually
 from torpor import Agent, KindUnknown, Runtime
@@ -17,13 +15,10 @@ from torpor.waker import Waker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pytest
+
     from tests.runtime.quiet import QuietClock
     from torpor.storage import Due, Storage
-
-
-@pytest.fixture(autouse=True)
-def _nobody_is_broken() -> None:
-    Receiver.broken.clear()
 
 
 def leave_messages(storage: Storage, clock: QuietClock, *keys: str) -> None:
