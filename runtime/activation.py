@@ -175,7 +175,7 @@ class Activation(PassivatingActor):
         """Run as a worker."""
         try:
             self._step(inline=False)
-        except Exception as error:  # noqa: BLE001 - told to the caller, and logged
+        except BaseException as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
 
     def run_inline(self, call: Call, *, storage: bool) -> None:
@@ -192,13 +192,16 @@ class Activation(PassivatingActor):
                 self._yield()
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
-        except BaseException:
-            # An interrupt between two steps: what waits behind this call must go on.
+        except BaseException as interrupt:
+            # What waits behind this call must go on; between two turns, with the same copy.
             if self.runner == threading.get_ident():
-                self.run_again()
+                if self.turn is not None:
+                    self._crashed(interrupt)
+                else:
+                    self.run_again()
             raise
 
-    def _crashed(self, error: Exception) -> None:
+    def _crashed(self, error: BaseException) -> None:
         """Tell the caller, and go on with a new copy of the agent: this one may be anything."""
         logger.error("%s: torpor failed between two turns", self.address, exc_info=error)
         turn, self.turn = self.turn, None

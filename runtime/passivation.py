@@ -47,12 +47,16 @@ class PassivatingActor(ThawingActor):
         if not call.start():
             return True
         call.attempts = call.attempts or 1
-        if call.message == Control.HIBERNATE:
-            return self._hibernate(call, inline=inline)
-        if call.message == Control.TICK:
-            self._tick(call)
-            return True
-        return self._delete(call, inline=inline)
+        try:
+            if call.message == Control.HIBERNATE:
+                return self._hibernate(call, inline=inline)
+            if call.message == Control.TICK:
+                self._tick(call)
+                return True
+            return self._delete(call, inline=inline)
+        except BaseException as error:
+            call.refuse(error)
+            raise
 
     def _tick(self, call: Call) -> None:
         """Queue the turns of what is due; the tick is answered once they are over."""
@@ -77,7 +81,10 @@ class PassivatingActor(ThawingActor):
             self.unsavable = None  # it is worth another try
             hooked = "on_hibernate" in self.registration.spec.hooks
             if hooked and reason is not HibernationReason.DISCARDED:
-                self.run_hibernate_hook()
+                left_by = self.run_hibernate_hook()
+                if left_by is not None and not self.pool.on_worker():
+                    self._push_back(call)  # a worker does the rest: this thread is wanted
+                    raise left_by
         if not self._park_until_settled(call, inline=inline):
             return False
         with self.lock:

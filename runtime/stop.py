@@ -61,6 +61,10 @@ def _refused(reply: Reply[None]) -> bool:
         reply.get()
     except TorporError:
         return True
+    except BaseException:
+        if reply.error is None:  # it is this thread's own
+            raise
+        return True
     return False
 
 

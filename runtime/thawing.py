@@ -113,7 +113,10 @@ class ThawingActor(TransactionalActor):
             if error is not None:
                 raise error
             self._install(record)
-        except Exception as cause:  # noqa: BLE001 - hooks raise what they like
+        except BaseException as cause:
+            if not isinstance(cause, Exception) and not self.pool.on_worker():
+                self.agent = None  # a worker loads it anew: this thread is interrupted
+                raise
             self._thaw_failed(cause)
             return False
         return True

@@ -144,12 +144,12 @@ class TransactionalActor(DurableActor):
         except BaseException as invalid:  # noqa: BLE001 - whatever it is, the turn failed by it
             error = invalid
         if error is not None:
+            turn.error = error
             encoded = self._roll_back(turn, error)
             if turn.call.origin is not None and self.agent is not None:
                 turn.call.origin.failed(self, error)
             if self.registration.options.supervision != "resume" and self._is_a_failure(error):
                 self.manager.supervisor.failed(self, error)
-            turn.error = error
         turn.result = result
         self.turn = None
         self.manager.turns.add()
@@ -189,8 +189,9 @@ class TransactionalActor(DurableActor):
             agent.on_failure(error)
             encoded = persist.encode(agent, spec, self.address)
             persist.validate(spec, encoded, self.address)
-        except Exception as failure:
+        except BaseException as failure:
             logger.exception("%s: on_failure raised", self.address)
+            _leave(turn, failure)
             self._undo(turn)
             if tracked:
                 self._track_failure(turn)
@@ -209,8 +210,9 @@ class TransactionalActor(DurableActor):
             self.system.roll_back_turn()
         try:
             persist.reset(agent, self.registration.spec, self.base)
-        except Exception:
+        except BaseException as failure:
             logger.exception("%s: cannot be rolled back, is dropped from memory", self.address)
+            _leave(turn, failure)
             self.discard_copy()
             return False
         return True
@@ -238,8 +240,11 @@ class TransactionalActor(DurableActor):
         error.__cause__ = cause
         return error
 
-    def run_hibernate_hook(self) -> None:
-        """Run ``on_hibernate`` as a turn that nobody sent."""
+    def run_hibernate_hook(self) -> BaseException | None:
+        """Run ``on_hibernate`` as a turn that nobody sent; return what it was left by, if it was.
+
+        That is no ``Exception``. The agent is as before the hook then.
+        """
         agent, spec = self.agent, self.registration.spec
         assert agent is not None
         turn = Turn(self, Call(self.address, Control.HIBERNATE), self.copy_epoch)
@@ -251,14 +256,16 @@ class TransactionalActor(DurableActor):
             contextvars.copy_context().run(self._invoke_hibernate, turn)
             encoded = persist.encode(agent, spec, self.address)
             persist.validate(spec, encoded, self.address)
-        except Exception as error:
+        except BaseException as error:
             logger.exception("%s: on_hibernate raised", self.address)
+            _leave(turn, error)
             self._undo(turn)
             encoded = self.base
             self.manager.events.emit(HookFailed(self.address, "on_hibernate", error))
-        finally:
-            self.turn = None
+        left_by = turn.error
+        self.turn = None
         self.finish(turn, encoded)
+        return left_by
 
     def _invoke_hibernate(self, turn: Turn) -> None:
         enter_turn(turn)
@@ -266,6 +273,12 @@ class TransactionalActor(DurableActor):
             self.journal.begin_turn()
         assert self.agent is not None
         self.agent.on_hibernate()
+
+
+def _leave(turn: Turn, error: BaseException) -> None:
+    """Have ``turn`` fail by what is no hook's own failure: an interrupt, an exit."""
+    if not isinstance(error, Exception):
+        turn.error = error
 
 
 def _came_of_a_stop(error: BaseException) -> bool:
