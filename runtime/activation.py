@@ -378,4 +378,5 @@ class Activation(PassivatingActor):
         if turn is None:
             return False
         turn.refuse(self._not_applied())
+        turn.call.refuse(self._not_applied())  # which a hook's turn leaves to its hibernation
         return True

@@ -81,7 +81,7 @@ class PassivatingActor(ThawingActor):
             self.unsavable = None  # it is worth another try
             hooked = "on_hibernate" in self.registration.spec.hooks
             if hooked and reason is not HibernationReason.DISCARDED:
-                left_by = self.run_hibernate_hook()
+                left_by = self.run_hibernate_hook(call.reply_to)
                 if left_by is not None and not self.pool.on_worker():
                     self._push_back(call)  # a worker does the rest: this thread is wanted
                     raise left_by
@@ -114,17 +114,19 @@ class PassivatingActor(ThawingActor):
         if self.recovering is not None:
             self._push_back(call)
             return True
+        turn = self.turn = Turn(self, call, self.copy_epoch)
+        turn.open = False
         try:
             self.manager.mail.settle(self)
         except TorporError as error:
-            call.refuse(error)
+            turn.refuse(error)
+        self.turn = None
+        if turn.answered:  # so, or by a stop that has given it up
             return True
         with self.lock:
             self.forget_changes()
         self.drop_copy()
         self.lifecycle = Lifecycle.THAWING
-        turn = Turn(self, call, self.copy_epoch)
-        turn.open = False
         if self.registration.options.durability == "none":
             turn.release()
             return True

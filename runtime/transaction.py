@@ -21,6 +21,7 @@ from torpor.turn import Turn, enter_turn
 
 if TYPE_CHECKING:
     from torpor.agent import Agent
+    from torpor.calls import Reply
     from torpor.commands import Command
     from torpor.manager import InstanceManager, Registration
     from torpor.ref import AgentRef
@@ -240,15 +241,17 @@ class TransactionalActor(DurableActor):
         error.__cause__ = cause
         return error
 
-    def run_hibernate_hook(self) -> BaseException | None:
+    def run_hibernate_hook(self, reply: Reply[Any] | None) -> BaseException | None:
         """Run ``on_hibernate`` as a turn that nobody sent; return what it was left by, if it was.
 
-        That is no ``Exception``. The agent is as before the hook then.
+        That is no ``Exception``. The agent is as before the hook then. ``reply``: of the
+        hibernation, for a stop that gives the hook up.
         """
         agent, spec = self.agent, self.registration.spec
         assert agent is not None
         turn = Turn(self, Call(self.address, Control.HIBERNATE), self.copy_epoch)
         turn.answered = True  # nobody asked for it: it is not run again either
+        turn.call.reply_to = reply
         self.turn = turn
         if self.manager.refusing is not None:
             self.flush()  # the hook may not end in time

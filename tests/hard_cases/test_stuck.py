@@ -1,10 +1,12 @@
 """A deactivation that does not end: in the agent's own hook, or in the storage."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false
+# A script may be any callable.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,12 +22,14 @@ from tests.lifecycle.kit import (
     running,
     saved_count,
 )
+from tests.messages.kit import Receiver, die_before
 from tests.runtime.kit import eventually
 from torpor import (
     CallTimeoutError,
     Hibernated,
     HibernationReason,
     Runtime,
+    RuntimeStoppedError,
     SaveFailed,
     StopError,
 )
@@ -33,6 +37,7 @@ from torpor import (
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from torpor.ref import AgentRef
     from torpor.storage.faulty import FaultyStorage
     from torpor.storage.memory import MemoryStorage
 
@@ -41,6 +46,14 @@ IDLE = 60.0
 
 class Late(Scripted, durability="hibernate"):
     """Is saved when it hibernates."""
+
+
+class Waiting(Receiver):
+    """Can be kept busy."""
+
+    def wait(self, gate: Any) -> None:
+        """Stand at a gate."""
+        gate.pass_through()
 
 
 def test_a_hook_that_does_not_end_harms_its_own_agent_only(
@@ -167,3 +180,74 @@ def test_a_hook_that_begins_late_and_does_not_end_loses_nothing(
     goodbye.open()
 
     assert (error.stuck, error.unsaved) == ((agent.address,), {})
+
+
+def busy(agent: AgentRef[Any]) -> Gate:
+    """Keep an agent busy, so that a worker does what comes next."""
+    gate = Gate()
+    agent.options(timeout=None).tell(Scripted.do, lambda _: gate.pass_through())
+    gate.wait_for_entry()
+    return gate
+
+
+@pytest.mark.parametrize("base", [Scripted, Late])
+def test_who_waits_for_a_hook_that_does_not_end_is_told(
+    memory: MemoryStorage, clock: LifeClock, base: type[Scripted]
+) -> None:
+    """At the end of a stop nobody waits any more (HC-11, HC-14)."""
+    goodbye = Gate()
+
+    class Stuck(base):  # type: ignore[valid-type, misc]
+        """Does not say goodbye."""
+
+        def on_hibernate(self) -> None:
+            """Wait."""
+            goodbye.pass_through()
+
+    runtime = Runtime(memory, clock=clock)
+    agent = runtime.get(Stuck, "a").options(timeout=None)
+    agent.ask(Stuck.add)
+    turn = busy(agent)
+    waiting = begin(agent.hibernate)
+    eventually(lambda: agent.status().waiting == 1)
+    turn.open()
+    goodbye.wait_for_entry()
+    stopping = begin(lambda: runtime.stop(5))
+    clock.pass_deadline()
+    error = time_out(stopping, clock)
+
+    told = waiting.exception(PATIENCE)
+    assert isinstance(told, RuntimeStoppedError)
+    assert told.outcome == "not_applied"
+    assert (error.stuck, error.unsaved) == ((agent.address,), {})
+    goodbye.open()
+    eventually(lambda: not agent.status().running)
+
+
+def test_who_waits_for_a_removal_that_does_not_end_is_told(
+    memory: MemoryStorage, storage: FaultyStorage, clock: LifeClock
+) -> None:
+    """The agent is named, and is still there afterwards (HC-11, HC-14)."""
+    runtime = Runtime(storage, clock=clock, wake_interval=None)
+    die_before(runtime.manager.mail, "_tidy")
+    agent = runtime.get(Waiting, "a").options(timeout=None)
+    agent.send(Receiver.take, "x")
+    eventually(lambda: agent.ask(Receiver.received) == ["x"])
+    gate = Gate()
+    agent.tell(Waiting.wait, gate)
+    gate.wait_for_entry()
+    waiting = begin(agent.delete)
+    eventually(lambda: agent.status().waiting == 1)
+    with storage.hang_next("read") as hang:
+        gate.open()
+        assert hang.entered.wait(PATIENCE)
+        stopping = begin(lambda: runtime.stop(5))
+        clock.pass_deadline()
+        error = time_out(stopping, clock)
+
+        told = waiting.exception(PATIENCE)
+        assert isinstance(told, RuntimeStoppedError)
+        assert told.outcome == "not_applied"
+        assert (error.stuck, error.unsaved) == ((agent.address,), {})
+    eventually(lambda: not agent.status().running)
+    assert memory.get_checkpoint(agent.address) is not None

@@ -1,6 +1,7 @@
 """Hooks that raise what is no ``Exception``: the agent goes on as after any other that fails."""
 
-# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # A script may be any callable.
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tests.lifecycle.kit import (
 from torpor import Hibernated, HibernationReason, HookFailed, Runtime, ThawError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torpor.ref import AgentRef
     from torpor.storage.faulty import FaultyStorage
 
@@ -85,7 +88,15 @@ def told(watch: Watch) -> list[tuple[str, type[BaseException]]]:
     return [(event.hook, type(event.error)) for event in watch.of(HookFailed)]
 
 
-def held(agent: AgentRef[Scripted]) -> Gate:
+def call(agent: AgentRef[Any], script: Callable[[Scripted], object], *, inline: bool) -> None:
+    """Have an agent run a turn on a thread that asks it, or on a worker."""
+    if inline:
+        done(begin(lambda: agent.ask(Scripted.do, script)))
+    else:
+        result(agent.submit(Scripted.do, script))
+
+
+def held(agent: AgentRef[Any]) -> Gate:
     """Keep an agent busy on a worker, so that what comes next is done by one as well."""
     gate = Gate()
     agent.options(timeout=None).tell(Scripted.do, lambda _: gate.pass_through())
@@ -198,12 +209,8 @@ def test_a_turn_fails_by_what_leaves_its_on_failure(
     agent = runtime.get(Touchy, "a")
     agent.ask(Touchy.add)
 
-    def fail() -> object:
-        ask = agent.ask if inline else lambda *args: result(agent.submit(*args))
-        return ask(Touchy.do, lambda _: 1 // 0)
-
     with pytest.raises(kind) as raised:
-        done(begin(fail))
+        call(agent, lambda _: 1 // 0, inline=inline)
 
     assert isinstance(raised.value.__context__, ZeroDivisionError)
     assert told(watch) == [("on_failure", kind)]
@@ -240,11 +247,10 @@ def test_a_copy_that_cannot_be_rolled_back_is_dropped(
     def fail(me: Scripted) -> None:
         me.count = 99
         Delicate.broken = kind
-        1 // 0  # noqa: B018
+        raise LookupError
 
-    call = agent.ask if inline else lambda *args: result(agent.submit(*args))
     with pytest.raises(kind):
-        done(begin(lambda: call(Delicate.do, fail)))
+        call(agent, fail, inline=inline)
     Delicate.broken = None
 
     assert result(agent.submit(Delicate.add)) == 2
