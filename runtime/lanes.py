@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Lane"]
 
 _GATHERING_SECONDS = 0.0001
+_GATHERINGS = 20
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,7 +67,7 @@ class Lane(Generic[Item, Result]):
         self._urgent: list[Item] = []
         self._scheduled = False
         self._batch: list[Item] | None = None
-        self._last = 1
+        self._last = self._last_but_one = 1
         self._started = 0.0
         self._worker = False
 
@@ -115,14 +116,29 @@ class Lane(Generic[Item, Result]):
         self._urgent.clear()
         del self._waiting[: self._max_batch]
         self._batch = batch
-        self._last = len(batch)
+        self._last_but_one, self._last = self._last, len(batch)
         self._started = self._clock.monotonic()
         self._worker = False
         return batch
 
-    def _drain(self) -> None:
-        if len(self._waiting) + len(self._urgent) < self._last // 2:
+    def _gather(self) -> None:
+        """Wait, while more and more come, for those that the last batches have answered.
+
+        Without, a few that are first go alone, then most behind them, and so on by turns: twice
+        the batches, and a small one costs about as much as a large one.
+        """
+        expected = max(self._last, self._last_but_one) * 3 // 4
+        waiting = len(self._waiting) + len(self._urgent)
+        for _ in range(_GATHERINGS):
+            if waiting >= expected:
+                return
             time.sleep(_GATHERING_SECONDS)
+            before, waiting = waiting, len(self._waiting) + len(self._urgent)
+            if waiting == before:
+                return
+
+    def _drain(self) -> None:
+        self._gather()
         with self._lock:
             self._scheduled = False
             if self._batch is not None or not (self._waiting or self._urgent):
