@@ -8,12 +8,13 @@ from torpor.scheduling import firings
 
 if TYPE_CHECKING:
     from torpor.calls import Call
+    from torpor.mail import Fetched
     from torpor.thawing import ThawingActor
 
 __all__ = ["chores"]
 
 
-def chores(actor: ThawingActor, *, mail: bool) -> list[Call]:
+def chores(actor: ThawingActor, mail: Fetched | None) -> list[Call]:
     """Return the turns that are due, in order, those of ``mail`` too. Each checks again."""
     manager, state = actor.manager, actor.system
     turns: list[Call] = []
@@ -21,6 +22,6 @@ def chores(actor: ThawingActor, *, mail: bool) -> list[Call]:
         turns += firings(actor)
         renewal = manager.courier.renewal(actor.address, state)
         turns += [renewal] if renewal is not None else []
-    if mail:
-        turns += manager.mail.turns(actor)
+    if mail is not None:
+        turns += manager.mail.turns(actor, mail)
     return turns

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from torpor.address import side_key
 from torpor.events import MessageDied
 from torpor.storage import Record
-from torpor.storage.errors import CorruptRecordError, InvalidKeyError, StorageError
+from torpor.storage.errors import (
+    CorruptRecordError,
+    InvalidKeyError,
+    StorageError,
+    WorkersExhaustedError,
+)
 from torpor.storage.keys import validate_key
 from torpor.system import SystemState
 
@@ -39,8 +44,9 @@ def bury(actor: TransactionalActor, letter: DeadMessage) -> bool:
         return False
     storage = actor.manager.storage
     try:
-        storage.put_checkpoint(side_key(PLACE, actor.address), {"agent": actor.address})
-    except StorageError as error:
+        with actor.manager.pool.blocking(actor.address):
+            storage.put_checkpoint(side_key(PLACE, actor.address), {"agent": actor.address})
+    except (StorageError, WorkersExhaustedError) as error:
         logger.warning("%s: no dead letter can be kept now: %s", actor.address, error)
         return False
     state.edit().dead[letter.id] = letter

@@ -18,16 +18,18 @@ from torpor.events import MessageDelivered
 from torpor.origin import Mailed
 from torpor.outbox import LEASE, LONGEST_RETRY, TRANSIENT, retry_in
 from torpor.storage import Change, Entry, Rejected, Saved, Space, ThreadWrite
-from torpor.storage.errors import InvalidArgumentsError, StorageError, UnknownMethodError
+from torpor.storage.errors import InvalidArgumentsError, UnknownMethodError
 from torpor.storage.records import new_id
 from torpor.system import MailPlace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torpor.manager import InstanceManager
-    from torpor.storage import Storage, ThreadHead
+    from torpor.storage import Storage, Thread, ThreadHead
     from torpor.thawing import ThawingActor
 
-__all__ = ["Mail", "is_mail", "receiver_of"]
+__all__ = ["Fetched", "Mail", "is_mail", "receiver_of"]
 
 logger = logging.getLogger("torpor")
 
@@ -72,6 +74,11 @@ def _put_off(actor: ThawingActor) -> float | None:
     return retry_at if retry_at is not None and retry_at > now else None
 
 
+def _place(actor: ThawingActor) -> MailPlace:
+    """Return where an agent's mail stands after its last turn."""
+    return actor.system.finished.mail if actor.system is not None else MailPlace()
+
+
 def _saved(actor: ThawingActor) -> MailPlace:
     """Return where an agent's mail stands in its record, as far as that is known here."""
     system = actor.system
@@ -79,6 +86,20 @@ def _saved(actor: ThawingActor) -> MailPlace:
         return MailPlace()
     never = actor.registration.options.durability == "none"  # then memory is all there is
     return (system.finished if never else system.durable).mail
+
+
+class Fetched:
+    """An agent's next messages behind ``cursor``: ``done`` once they are read, or can't be.
+
+    ``entries`` is None if nothing is to be done about them now.
+    """
+
+    __slots__ = ("cursor", "done", "entries")
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+        self.done = False
+        self.entries: Sequence[Entry] | None = None
 
 
 class Mail:
@@ -102,30 +123,46 @@ class Mail:
         manager.waker.saved(thread_id, now)
         return entry.id
 
-    def turns(self, actor: ThawingActor) -> list[Call]:
-        """Return the turns that apply an agent's next messages, in order. Reads the storage."""
-        manager, address = self._manager, actor.address
-        place = actor.system.finished.mail if actor.system is not None else MailPlace()
+    def fetch(self, actor: ThawingActor, then: Callable[[], None]) -> Fetched:
+        """Have an agent's next messages read; ``then`` is called when that is done."""
+        storage, address = self._manager.storage, actor.address
+        fetched = Fetched(_place(actor).cursor)
         put_off = _put_off(actor)
         if put_off is not None:
             self._tidy_later(address, _saved(actor).cursor, put_off)
+            fetched.done = True
+            return fetched
+
+        def read(thread: Thread | None, error: BaseException | None) -> None:
+            if error is not None:
+                logger.warning("%s: its mail will be read later: %s", address, error)
+            else:
+                fetched.entries = thread.entries if thread is not None else ()
+            fetched.done = True
+            then()
+
+        thread_id, after = side_key(PLACE, address), fetched.cursor - 1
+        self._manager.errands.run(
+            lambda: storage.load_thread(thread_id, after=after, limit=_AT_ONCE), read
+        )
+        return fetched
+
+    def turns(self, actor: ThawingActor, fetched: Fetched) -> list[Call]:
+        """Return the turns that apply an agent's next messages, in order."""
+        if fetched.entries is None:
             return []
-        try:
-            thread = manager.storage.load_thread(
-                side_key(PLACE, address), after=place.cursor - 1, limit=_AT_ONCE
-            )
-        except StorageError as error:
-            logger.warning("%s: its mail will be read later: %s", address, error)
-            return []
-        entries = thread.entries if thread is not None else ()
-        if not entries:
+        if not fetched.entries:
             saved = _saved(actor).cursor  # it is behind while a lazily saved agent is dirty
-            unsaved = saved < place.cursor
-            self._tidy_later(address, saved, manager.clock.time() + LEASE if unsaved else None)
+            unsaved = saved < _place(actor).cursor
+            now = self._manager.clock.time()
+            self._tidy_later(actor.address, saved, now + LEASE if unsaved else None)
             return []
         origins: list[Mailed] = []
-        for entry in entries:
-            origins.append(Mailed(entry, origins[-1].entry.seq if origins else None))
+        # Another copy may be here than the one they were read for, which had applied more.
+        after = fetched.cursor - 1
+        for entry in fetched.entries:
+            origins.append(Mailed(entry, after))
+            after = entry.seq
         turns = [self._turn(actor, origin) for origin in origins]
         last = turns[-1].reply_to
         assert last is not None
@@ -163,18 +200,19 @@ class Mail:
         self._tidy_later(actor.address, place.cursor, retry_at)
 
     def _tidy_later(self, address: str, cursor: int, retry_at: float | None) -> None:
-        self._manager.pool.schedule(lambda: self._tidy(address, cursor, retry_at))
+        def tidied(_: None, error: BaseException | None) -> None:
+            if error is not None:
+                logger.warning("%s: its mail will be trimmed later: %s", address, error)
+
+        self._manager.errands.run(lambda: self._tidy(address, cursor, retry_at), tidied)
 
     def _tidy(self, address: str, cursor: int, retry_at: float | None) -> None:
         """Remove applied messages, and say when the next one is due, unless one has come."""
         storage, thread_id = self._manager.storage, side_key(PLACE, address)
-        try:
-            head = storage.thread_head(thread_id)
-            if head is not None and not self._trim(head, cursor, retry_at):
-                # One has come meanwhile, and is due already.
-                self._manager.waker.saved(thread_id, self._manager.clock.time())
-        except StorageError as error:
-            logger.warning("%s: its mail will be trimmed later: %s", address, error)
+        head = storage.thread_head(thread_id)
+        if head is not None and not self._trim(head, cursor, retry_at):
+            # One has come meanwhile, and is due already.
+            self._manager.waker.saved(thread_id, self._manager.clock.time())
 
     def _trim(self, head: ThreadHead, cursor: int, retry_at: float | None) -> bool:
         """Trim mail, and say when the next message is due; False if one more has come."""

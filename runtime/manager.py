@@ -11,6 +11,7 @@ from torpor.activation import Activation
 from torpor.address import split_address
 from torpor.agent import spec_of
 from torpor.courier import Courier
+from torpor.errands import Errands
 from torpor.events import (
     HibernationReason,
 )
@@ -133,6 +134,7 @@ class InstanceManager(Reporter):
             max_batch=max_thaws,
             deadline=deadline,
         )
+        self.errands = Errands(self.pool, clock, deadline)
         self._watch_lanes()
 
     # -- classes ------------------------------------------------------------------------------
@@ -348,6 +350,7 @@ class InstanceManager(Reporter):
     def _watch_lanes(self) -> None:
         self.commits.abandon_overdue()
         self.loads.abandon_overdue()
+        self.errands.abandon_overdue()
         self.timer.after(_LANE_WATCH_SECONDS, self._watch_lanes)
 
     def close(self) -> None:

@@ -51,16 +51,29 @@ class PassivatingActor(ThawingActor):
             if call.message == Control.HIBERNATE:
                 return self._hibernate(call, inline=inline)
             if call.message == Control.TICK:
-                self._tick(call)
-                return True
+                return self._tick(call)
             return self._delete(call, inline=inline)
         except BaseException as error:
             call.refuse(error)
             raise
 
-    def _tick(self, call: Call) -> None:
-        """Queue the turns of what is due; the tick is answered once they are over."""
-        turns = chores(self, mail=call.args[0])
+    def _tick(self, call: Call) -> bool:
+        """Queue the turns of what is due; the tick is answered once they are over.
+
+        False: its mail is read first, and ``call`` comes again.
+        """
+        [mail] = call.args
+        if mail is True:
+            self.manager.flush_after_turns(self, inline=False)
+            mail = self.manager.mail.fetch(self, self._unpark)
+            call.args = (mail,)
+        if mail:
+            with self.lock:
+                if not mail.done:
+                    self._push_back(call)
+                    self.park()
+                    return False
+        turns = chores(self, mail or None)
         left = [*turns, call]
 
         def one_less() -> None:
@@ -73,6 +86,7 @@ class PassivatingActor(ThawingActor):
             turn.reply_to.on_settled(one_less)
             self._push_back(turn)
         one_less()
+        return True
 
     def _hibernate(self, call: Call, *, inline: bool) -> bool:
         reason: HibernationReason = call.args[0]

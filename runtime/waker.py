@@ -32,7 +32,7 @@ _KNOWN = 100_000
 class Waker:
     """Puts a tick into the mailbox of every agent that is due. Thread-safe.
 
-    It has no thread: the runtime's timer tells the time, a worker asks the storage. Due agents
+    It has no thread: the runtime's timer tells the time, workers ask the storage. Due agents
     are read from the storage's index, ``_AT_ONCE`` more than those that are being ticked, that
     nobody here can wake, or that are still due after their tick, so that these hold up nobody
     behind them.
@@ -59,8 +59,7 @@ class Waker:
         if self._started or self._interval is None:
             return
         self._started = True
-        self._manager.pool.schedule(self._poll)
-        self._manager.timer.after(self._interval, self._ask)
+        self._ask()
 
     def saved(self, key: str, wake_at: float | None) -> None:
         """Take note of the ``wake_at`` that a record, or the head of a thread, now has."""
@@ -97,7 +96,7 @@ class Waker:
                     due.append(key)
             following = self._heap[0][0] if self._heap else None
         if due:
-            self._manager.pool.schedule(lambda: self._wake(due))
+            self._manager.errands.run(lambda: self._wake(due), _log)
         if following is not None:
             self._arm(following)
 
@@ -119,7 +118,7 @@ class Waker:
 
     def _ask(self) -> None:
         assert self._interval is not None
-        self._manager.pool.schedule(self._poll)
+        self._poll()
         self._manager.timer.after(self._interval, self._ask)
 
     def _poll(self) -> None:
@@ -128,33 +127,28 @@ class Waker:
                 return
             self._polling = True
             limit = _AT_ONCE + len(self._ticking) + len(self._stuck)
-        due: Sequence[Due] = ()
-        stuck: set[str] = set()
-        try:
-            due = self._list_due(limit)
-            stuck = self._wake_found(due)
-        finally:
-            with self._lock:
-                self._polling = False
-                grown = len(stuck) > len(self._stuck)
-                self._stuck = stuck
-                self._more = len(due) >= limit
-                # Their ticks may all be over by now: then nobody else looks for more.
-                again = self._more and (grown or len(self._ticking) < _AT_ONCE // 2)
-                self._more = self._more and not again
-        if again:
-            self._manager.pool.schedule(self._poll)
+        self._manager.errands.run(lambda: self._wake_due(limit), self._polled)
 
-    def _list_due(self, limit: int) -> Sequence[Due]:
-        due: Sequence[Due] = ()
-        try:
-            due = self._manager.storage.list_due(self._manager.clock.time(), limit)
-            self._failing = False
-        except StorageError as error:
-            if not self._failing:
-                logger.warning("cannot ask who is due, will ask again: %s", error)
-            self._failing = True
-        return due
+    def _polled(self, found: tuple[bool, set[str]] | None, error: BaseException | None) -> None:
+        if error is not None and not self._failing:
+            logger.warning("cannot ask who is due, will ask again: %s", error)
+        self._failing = error is not None
+        full, stuck = found or (False, set[str]())
+        with self._lock:
+            self._polling = False
+            grown = len(stuck) > len(self._stuck)
+            self._stuck = stuck
+            self._more = full
+            # Their ticks may all be over by now: then nobody else looks for more.
+            again = self._more and (grown or len(self._ticking) < _AT_ONCE // 2)
+            self._more = self._more and not again
+        if again:
+            self._poll()
+
+    def _wake_due(self, limit: int) -> tuple[bool, set[str]]:
+        """Tick those that are due; return whether there may be more, and as ``_wake_found``."""
+        due = self._manager.storage.list_due(self._manager.clock.time(), limit)
+        return len(due) >= limit, self._wake_found(due)
 
     def _wake_found(self, due: Sequence[Due]) -> set[str]:
         """Tick those that are due; return who can't be, or was, and is due as before."""
@@ -205,8 +199,13 @@ class Waker:
         if repeat:
             self._manager.pool.schedule(lambda: self._repeat(tick))
         if more:
-            self._manager.pool.schedule(self._poll)
+            self._poll()
 
     def _repeat(self, tick: tuple[str, bool]) -> None:
         address, mail = tick
         self.tick(address, mail=mail)
+
+
+def _log(_: None, error: BaseException | None) -> None:
+    if error is not None:
+        logger.warning("cannot wake some who are due, will find them again: %s", error)
