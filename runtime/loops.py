@@ -8,6 +8,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from torpor.eager import EagerTasks
 from torpor.eventloop import current_loop
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ __all__ = ["AsyncTurns"]
 
 
 _PATIENCE = 2.0
+_BEGUN_IN_A_ROW = 64
 
 
 class AsyncTurns:
     """Runs each async turn in an asyncio Task from its first step, in its call's context.
+
+    A turn that is called from outside of turns begins at once, in the middle of its call.
 
     While a turn awaits, its agent takes no other message and holds no worker. Turns started
     from other threads reach the loop by one wake-up a burst.
@@ -33,8 +37,10 @@ class AsyncTurns:
         self._private: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting: list[tuple[Activation, Turn]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Turn, asyncio.Task[None]] = {}
         self._cancelling = False
+        self._eager: EagerTasks | None = None
+        self._begun = 0
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use ``loop``, which stays its owner's, from now on."""
@@ -93,20 +99,49 @@ class AsyncTurns:
         context = turn.call.context
         if context is None:
             context = contextvars.copy_context()
-        task = self._loop.create_task(_run(activation, turn), context=context)
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, activation, turn))
-        if self._cancelling:
-            task.cancel()
+        self._begun += 1
+        steps = self._run(activation, turn)
+        # Not those that a turn calls: each would begin inside of the one before. And now and then
+        # a caller has to wait: one that awaits call after call must let its loop go on.
+        if turn.call.urgent or self._cancelling or self._begun % _BEGUN_IN_A_ROW == 0:
+            self._tasks[turn] = task = self._loop.create_task(steps, context=context)
+            task.add_done_callback(partial(self._ended, activation, turn))
+            if self._cancelling:
+                task.cancel()
+            return
+        if self._eager is None:
+            self._eager = EagerTasks(self._loop)
+        begun = self._eager.start(steps, context)
+        if begun is not None:
+            self._tasks[turn] = begun
+
+    async def _run(self, activation: Activation, turn: Turn) -> None:
+        call = turn.call
+        assert not isinstance(call.message, str)
+        try:
+            if activation.begin(turn):
+                result = await call.message.function(activation.agent, *call.args, **call.kwargs)
+            else:
+                activation.resume_after_async()
+                return
+        except asyncio.CancelledError as error:
+            activation.end(turn, None, activation.cancelled(error))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            activation.end(turn, None, error)
+        else:
+            activation.end_well(turn, result)
+        finally:
+            self._tasks.pop(turn, None)
+        activation.resume_after_async()
 
     def _ended(self, activation: Activation, turn: Turn, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         if task.cancelled() and turn.open:  # before its first step
+            self._tasks.pop(turn, None)
             activation.end(turn, None, activation.cancelled(asyncio.CancelledError()))
             activation.resume_after_async()
 
     def _cancel_all(self) -> None:
-        for task in self._tasks:
+        for task in tuple(self._tasks.values()):
             task.cancel()
 
 
@@ -115,21 +150,3 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()
     finally:
         loop.close()
-
-
-async def _run(activation: Activation, turn: Turn) -> None:
-    call = turn.call
-    assert not isinstance(call.message, str)
-    try:
-        if activation.begin(turn):
-            result = await call.message.function(activation.agent, *call.args, **call.kwargs)
-        else:
-            activation.resume_after_async()
-            return
-    except asyncio.CancelledError as error:
-        activation.end(turn, None, activation.cancelled(error))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
-        activation.end(turn, None, error)
-    else:
-        activation.end(turn, result, None)
-    activation.resume_after_async()

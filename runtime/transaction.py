@@ -91,6 +91,10 @@ class TransactionalActor(DurableActor):
         except BaseException as error:  # noqa: BLE001 - an interrupt too reaches the caller by it
             self.end(turn, None, error)
             return
+        self.end_well(turn, result)
+
+    def end_well(self, turn: Turn, result: Any) -> None:
+        """Finish a turn whose handler has returned ``result``."""
         if self._has_the_values_seen() and self.finish_unchanged(turn):
             turn.result = result
             self.turn = None

@@ -1,0 +1,297 @@
+"""An async handler begins in the middle of its call, in a current task that stays the same."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.actors.kit import SOON, Scripted, new_runtime, run_loop
+from torpor import TurnCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from torpor.ref import AgentRef
+
+where: ContextVar[str] = ContextVar("where", default="nowhere")
+
+
+def with_agents(test: Callable[[Callable[[str], AgentRef[Scripted]]], Awaitable[None]]) -> None:
+    """Run ``test`` on a loop with agents that are awake and at rest, by their keys."""
+
+    async def main() -> None:
+        async with new_runtime() as runtime:
+            for key in "abc":
+                await runtime.get(Scripted, key).submit(Scripted.do_async, _read)
+            await test(lambda key: runtime.get(Scripted, key))
+
+    run_loop(main())
+
+
+def test_a_handler_that_does_not_wait_has_ended_when_its_call_returns() -> None:
+    """It costs no round of the loop."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        reply = agent("a").submit(Scripted.do_async, _read)
+        assert reply.done
+        result: int = await reply
+        assert result == 0
+
+    with_agents(test)
+
+
+def test_the_current_task_stays_the_same_while_a_handler_waits() -> None:
+    """Timeouts, task groups and the scopes of anyio compare it."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        caller = asyncio.current_task()
+        seen: list[Any] = []
+
+        async def look(_: Scripted) -> None:
+            for _number in range(3):
+                seen.append(asyncio.current_task())
+                await asyncio.sleep(0)
+
+        reply = agent("a").submit(Scripted.do_async, look)
+        assert asyncio.current_task() is caller
+        await reply
+
+        assert isinstance(seen[0], asyncio.Task)
+        assert seen == [seen[0]] * 3
+        assert seen[0] is not caller
+
+    with_agents(test)
+
+
+def test_two_handlers_that_wait_have_two_tasks() -> None:
+    """The second begins while the first waits, and before its task has run."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        async def look(_: Scripted) -> asyncio.Task[Any] | None:
+            await asyncio.sleep(0)
+            return asyncio.current_task()
+
+        replies = [agent(key).submit(Scripted.do_async, look) for key in "ab"]
+        first, second = [await reply for reply in replies]
+        assert first is not second
+
+    with_agents(test)
+
+
+@pytest.mark.parametrize("parked", [False, True], ids=["new task", "parked task"])
+def test_a_handler_that_waits_is_carried_to_its_end(*, parked: bool) -> None:
+    """By a task that has waited for it on the loop, or one that was just made."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        await agent("a").submit(Scripted.do_async, _add)
+        if parked:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        async def count(me: Scripted) -> int:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                me.add()
+            assert await asyncio.wait_for(asyncio.sleep(0, "slept"), SOON) == "slept"
+            return me.count
+
+        assert await agent("a").submit(Scripted.do_async, count) == 4
+
+    with_agents(test)
+
+
+def test_what_a_handler_waits_for_may_fail() -> None:
+    """The exception is raised where it waits; it may catch it."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        async def fail() -> None:
+            raise LookupError
+
+        async def catch(me: Scripted) -> int:
+            with pytest.raises(LookupError):
+                await asyncio.create_task(fail())
+            return me.add()
+
+        assert await agent("a").submit(Scripted.do_async, catch) == 1
+
+    with_agents(test)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 5])
+def test_a_handler_that_waits_can_be_cancelled(rounds: int) -> None:
+    """Before its task has taken a step of its own, and later."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def wait(me: Scripted) -> None:
+            me.add()
+            tasks.append(asyncio.current_task())
+            await asyncio.Event().wait()
+
+        reply = agent("a").submit(Scripted.do_async, wait)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        assert tasks[0] is not None
+        tasks[0].cancel()
+
+        with pytest.raises(TurnCancelledError):
+            await reply
+        assert await agent("a").submit(Scripted.read) == 0
+
+    with_agents(test)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 5])
+def test_a_handler_may_catch_its_cancellation_and_go_on(rounds: int) -> None:
+    """It takes up where it was cancelled, with what it waits for next."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def insist(me: Scripted) -> int:
+            tasks.append(asyncio.current_task())
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            return me.add()
+
+        reply = agent("a").submit(Scripted.do_async, insist)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        assert tasks[0] is not None
+        tasks[0].cancel()
+        result: int = await reply
+        assert result == 1
+
+    with_agents(test)
+
+
+@pytest.mark.parametrize("undo", [False, True], ids=["cancel", "cancel and uncancel"])
+@pytest.mark.parametrize("parked", [False, True], ids=["new task", "parked task"])
+def test_who_cancels_itself_and_ends_does_not_cancel_the_next(*, parked: bool, undo: bool) -> None:
+    """The next handler gets a task that nobody has touched."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        async def cancel(me: Scripted) -> int:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if undo:
+                task.uncancel()
+            return me.add()
+
+        async def wait(me: Scripted) -> int:
+            await asyncio.sleep(0)
+            return me.add()
+
+        replies = [agent("c").submit(Scripted.do_async, wait)]  # takes the task that there is
+        if parked:
+            await agent("a").submit(Scripted.do_async, _read)
+            await replies[0]
+        replies.append(agent("a").submit(Scripted.do_async, cancel))
+        replies.append(agent("b").submit(Scripted.do_async, wait))
+        assert [await reply for reply in replies] == [1, 1, 1]
+
+    with_agents(test)
+
+
+def test_only_handlers_that_wait_are_among_all_tasks() -> None:
+    """Who waits for all tasks of the loop must not wait for one that is kept in reserve."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        before = asyncio.all_tasks()
+        await agent("a").submit(Scripted.do_async, _read)
+        assert asyncio.all_tasks() == before
+
+        go = asyncio.Event()
+
+        async def wait(_: Scripted) -> None:
+            await go.wait()
+
+        reply = agent("a").submit(Scripted.do_async, wait)
+        [handler] = asyncio.all_tasks() - before
+        go.set()
+        await reply
+        await asyncio.wait([handler])
+        assert asyncio.all_tasks() == before
+
+    with_agents(test)
+
+
+def test_one_that_awaits_call_after_call_lets_others_run() -> None:
+    """Even if no handler ever waits."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        ran = asyncio.Event()
+        asyncio.get_running_loop().call_soon(ran.set)
+        for _ in range(1000):
+            await agent("a").submit(Scripted.do_async, _read)
+            if ran.is_set():
+                return
+        pytest.fail("the loop did not go on")
+
+    with_agents(test)
+
+
+def test_a_handler_has_one_context_from_its_first_step_to_its_last() -> None:
+    """A copy of its caller's: what it sets stays its own."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        where.set("caller")
+        seen: list[str] = []
+
+        async def move(_: Scripted) -> None:
+            seen.append(where.get())
+            where.set("handler")
+            await asyncio.sleep(0)
+            seen.append(where.get())
+            await asyncio.create_task(_note(seen))
+
+        reply = agent("a").submit(Scripted.do_async, move)
+        where.set("caller, later")
+        await reply
+        assert seen == ["caller", "handler", "handler"]
+        assert where.get() == "caller, later"
+
+    with_agents(test)
+
+
+def test_agents_that_call_one_another_may_be_many() -> None:
+    """They do not begin inside of one another: the stack would end."""
+
+    async def main() -> None:
+        async with new_runtime() as runtime:
+
+            def chain(n: int) -> Callable[[Scripted], Coroutine[Any, Any, int]]:
+                async def call(_: Scripted) -> int:
+                    if n == 0:
+                        return 0
+                    following = runtime.get(Scripted, f"{n}")
+                    below: int = await following.submit(Scripted.do_async, chain(n - 1))
+                    return below + 1
+
+                return call
+
+            async with asyncio.timeout(SOON):
+                first = runtime.get(Scripted, "first")
+                assert await first.submit(Scripted.do_async, chain(500)) == 500
+
+    run_loop(main())
+
+
+async def _read(me: Scripted) -> int:
+    return me.count
+
+
+async def _add(me: Scripted) -> int:
+    return me.add()
+
+
+async def _note(seen: list[str]) -> None:
+    seen.append(where.get())
