@@ -226,7 +226,8 @@ class Agent(BaseModel):
         class. Each tick is a turn whose commit moves the schedule on: a crash neither forgets
         nor doubles it. A handler that raises is rolled back and tried again with back-off, ten
         times; then a recurring schedule goes on with its next tick, and a one-shot is a dead
-        letter.
+        letter. So with a turn that the storage refuses, unless the class's ``durability`` is to
+        save it later: that tick is stored with all it did, or run again by the next process.
 
         Args:
             method: One of this agent's, as for ``ask``.

@@ -179,6 +179,8 @@ class DurableActor(GatedActor):
             assert inflight is not None
             turns = _turns(inflight.queue)
             if early:
+                # Its turns were answered, and built upon: none is undone, so no tick among them
+                # is tried again. A tick is stored with what it did, or both are not.
                 self.inflight = None
                 self.dirty = True
                 self.changes += inflight.count

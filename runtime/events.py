@@ -147,7 +147,7 @@ class MessageDied(AgentEvent):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFired(AgentEvent):
-    """A schedule's handler has run, and what it did is durable."""
+    """A schedule's handler has run, and what it did is as durable as the class's turns are."""
 
     schedule: str
     tick: str

@@ -9,7 +9,7 @@ import pytest
 from tests.messages.kit import until
 from tests.runtime.kit import Watch
 from tests.schedules.kit import stored
-from torpor import Agent, Runtime, ScheduleFailed, ScheduleFired
+from torpor import Agent, Runtime, ScheduleFailed, ScheduleFired, StopError
 from torpor.schedules import MAX_ATTEMPTS
 from torpor.storage import Record
 from torpor.storage.errors import RecordTooLargeError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.runtime.quiet import QuietClock
+    from torpor import AgentRef
     from torpor.storage.memory import MemoryStorage
 
 _ROOM = 2000
@@ -36,12 +37,24 @@ class Growing(Agent):
         """Grow."""
         self.text += "x" * times
 
+    def size(self) -> int:
+        """Return how large it is."""
+        return len(self.text)
+
+
+class Late(Growing, durability="hibernate"):
+    """Is saved when it hibernates."""
+
+
+class Soon(Growing, durability="interval"):
+    """Is saved now and then."""
+
 
 @pytest.fixture
 def small(memory: MemoryStorage, clock: QuietClock) -> Iterator[Runtime]:
     """Return a runtime on a storage of small records."""
     memory.max_document_bytes = _ROOM
-    with Runtime(memory, clock=clock, agents=[Growing]) as runtime:
+    with Runtime(memory, clock=clock, agents=[Growing, Late, Soon]) as runtime:
         clock.watch(runtime)
         yield runtime
 
@@ -92,3 +105,53 @@ def test_a_tick_waits_if_not_even_its_dead_letter_fits(
     memory.max_document_bytes = None
     until(clock, lambda: bool(watch.of(ScheduleFired)))
     assert stored(memory, agent) == []
+
+
+def refuse(runtime: Runtime, cls: type[Growing], clock: QuietClock) -> AgentRef[Growing]:
+    """Have an agent made too large by a tick, and its storage refuse it; return it."""
+    agent, watch = runtime.get(cls, "a"), Watch(runtime)
+    agent.ask(Growing.plan, _ROOM, 3600.0)
+    agent.hibernate()
+    clock.advance(5)
+    watch.wait(ScheduleFired)
+    with pytest.raises(RecordTooLargeError):
+        agent.hibernate()
+    for _ in range(5):
+        clock.advance(20)
+    assert watch.of(ScheduleFailed) == []
+    assert len(watch.of(ScheduleFired)) == 1
+    return agent
+
+
+@pytest.mark.parametrize("cls", [Late, Soon])
+def test_a_tick_that_was_answered_early_stays_done(
+    small: Runtime, memory: MemoryStorage, clock: QuietClock, cls: type[Growing]
+) -> None:
+    """What later turns build upon is not undone, so nothing is tried again (HC-7, HC-35)."""
+    agent = refuse(small, cls, clock)
+    before = stored(memory, agent)
+
+    memory.max_document_bytes = None
+    agent.hibernate()
+    [after] = stored(memory, agent)
+    assert [after["next_at"]] == [one["next_at"] + 3600 for one in before]
+    assert after.get("failures", 0) == 0
+    assert agent.ask(Growing.size) == _ROOM
+
+
+@pytest.mark.parametrize("cls", [Late, Soon])
+def test_a_tick_that_was_never_saved_is_the_next_process_s(
+    memory: MemoryStorage, clock: QuietClock, cls: type[Growing]
+) -> None:
+    """It is lost with what it did, and so is run once more, and not doubled (HC-7, HC-35)."""
+    memory.max_document_bytes = _ROOM
+    runtime = Runtime(memory, clock=clock, agents=[cls])
+    clock.watch(runtime)
+    refuse(runtime, cls, clock)
+    with pytest.raises(StopError):
+        runtime.stop(0)
+
+    memory.max_document_bytes = None
+    with Runtime(memory, clock=clock, agents=[cls]) as successor:
+        Watch(successor).wait(ScheduleFired)
+        assert successor.get(cls, "a").ask(Growing.size) == _ROOM
