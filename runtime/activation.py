@@ -78,7 +78,8 @@ class Activation(PassivatingActor):
             if self.claimed and not self.closed:
                 return True
             return self._admit_after_all(call)
-        with self.lock:
+        self.lock.acquire()  # see ``PooledActor``
+        try:
             if self.closed:
                 return False
             if inline and not (self.claimed or self.mailbox or self.batch):
@@ -89,6 +90,8 @@ class Activation(PassivatingActor):
             if self.claimed:
                 return True
             self.claimed = True
+        finally:
+            self.lock.release()
         self.pool.schedule(self.run)
         return True
 
@@ -186,7 +189,12 @@ class Activation(PassivatingActor):
                 self._step(inline=storage, once=True)
                 return
             self.runner = threading.get_ident()
-            if self._handle(call, inline=storage):
+            if call.fresh or isinstance(call.message, str) or self._is_refusing():
+                goes_on = self._handle(call, inline=storage)
+            else:  # what else ``_handle`` looks for comes of waiting, and this has not waited
+                call.start_unseen()
+                goes_on = self._take_turn(call, inline=storage)
+            if goes_on:
                 if self.dirty:
                     self.manager.flush_after_turns(self, inline=storage)
                 self._yield()
@@ -207,6 +215,7 @@ class Activation(PassivatingActor):
         turn, self.turn = self.turn, None
         if turn is not None:
             turn.refuse(error)
+            turn.call.refuse(error)
         if self.runner == threading.get_ident():
             self.abandon_copy()
             self.run_again()
@@ -251,7 +260,8 @@ class Activation(PassivatingActor):
             self.run_again()
 
     def _rest(self) -> bool:
-        with self.lock:
+        self.lock.acquire()  # see ``PooledActor``
+        try:
             if self.mailbox or self.batch or self.recovering is not None:
                 return False
             if self.agent is None:
@@ -262,6 +272,8 @@ class Activation(PassivatingActor):
                 return False
             self.batch = None
             self.runner = None
+        finally:
+            self.lock.release()
         self.manager.rested(self)
         return True
 
@@ -284,12 +296,8 @@ class Activation(PassivatingActor):
         if not call.start():
             return True
         deadline = call.deadline
-        if (
-            (deadline is not None and deadline <= self.manager.clock.monotonic())
-            or self.stalled is not None
-            or self.manager.refusing is not None
-            or self.system is not None
-        ) and self._refused(call):
+        expired = deadline is not None and deadline <= self.manager.clock.monotonic()
+        if (expired or self._is_refusing()) and self._refused(call):
             return True
         return self._take_turn(call, inline=inline)
 
@@ -301,7 +309,8 @@ class Activation(PassivatingActor):
         command = call.message
         assert not isinstance(command, str)
         if command.is_async:
-            self.manager.flush_after_turns(self, inline=False)
+            if self.dirty:
+                self.manager.flush_after_turns(self, inline=False)
             self.runner = None
             self.manager.loops.start(self, turn)
             return False
@@ -311,6 +320,12 @@ class Activation(PassivatingActor):
         if self.manager.always_thaw:
             self._push_back(hibernation(self.address, HibernationReason.ALWAYS_THAW))
         return True
+
+    def _is_refusing(self) -> bool:
+        """Whether calls may have to be refused that are in time: a reason to look closer."""
+        return (
+            self.system is not None or self.stalled is not None or self.manager.refusing is not None
+        )
 
     def _refused(self, call: Call) -> bool:
         error: BaseException
@@ -342,11 +357,14 @@ class Activation(PassivatingActor):
         """Go on after an async turn, on the loop's thread: by a worker if there is work."""
         if self.manager.always_thaw:
             self._push_back(hibernation(self.address, HibernationReason.ALWAYS_THAW))
-        with self.lock:
+        self.lock.acquire()  # see ``PooledActor``
+        try:
             busy = self.dirty or self.recovering is not None or bool(self.batch)
             self.claimed = busy
             if self.mailbox:
                 busy = self.claimed = True
+        finally:
+            self.lock.release()
         if busy:
             self.pool.schedule(self.run)
         else:

@@ -107,6 +107,10 @@ class Call(Envelope[Any]):
         """Claim the call for its (first) run; False if it was withdrawn."""
         return self._ticket is None or self.attempts > 0 or self.withdraw()
 
+    def start_unseen(self) -> None:
+        """Claim the call for its first run while nobody else knows of it."""
+        self._ticket = None
+
     def withdraw(self) -> bool:
         """Take the call back; False if it has started."""
         # list.pop is atomic: of start and withdraw only one gets the ticket.

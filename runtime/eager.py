@@ -42,9 +42,10 @@ class EagerTasks:
 
         All its steps run in ``context`` and in the same current task. Raises what it raises now.
         """
-        if self._spare is None or not _is_untouched(*self._spare):
-            self._spare = self._make()
-        carrier, task = self._spare
+        spare = self._spare
+        if spare is None or not _is_untouched(*spare):
+            spare = self._spare = self._make()
+        carrier, task = spare
         caller = asyncio.current_task(self._loop)
         if caller is not None:
             _leave_task(self._loop, caller)

@@ -191,7 +191,8 @@ class GatedActor(PooledActor):
 
     def finish_unchanged(self, turn: Turn) -> bool:
         """End a turn that changed nothing and may be answered now; False if it may not."""
-        with self.lock:
+        self.lock.acquire()  # see ``PooledActor``
+        try:
             if (
                 turn.epoch != self.epoch
                 or self.dirty
@@ -202,6 +203,8 @@ class GatedActor(PooledActor):
             ):
                 return False
             turn.open = False
+        finally:
+            self.lock.release()
         return True
 
     def let_out(self, gate: Gate, *, inline: bool) -> bool:

@@ -48,7 +48,7 @@ class AsyncTurns:
 
     def start(self, activation: Activation, turn: Turn) -> None:
         """Start an async turn. Any thread."""
-        loop = self._require_loop()
+        loop = self._loop or self._require_loop()
         if self.on_its_loop():
             self._start(activation, turn)
             return

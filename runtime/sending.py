@@ -32,6 +32,7 @@ class Sender:
     __slots__ = (
         "_fresh",
         "_initial",
+        "_inline_storage",
         "_manager",
         "_message_id",
         "_timeout",
@@ -56,6 +57,8 @@ class Sender:
         self._manager = manager
         self._initial = initial
         self._timeout = timeout
+        # Whether its caller's thread may load and save the agent: that ends in time.
+        self._inline_storage = timeout is None or timeout >= manager.storage.timeout
         self._fresh = fresh
         self._message_id = message_id
         self.registration = registration
@@ -148,7 +151,7 @@ class Sender:
             self._deliver_and_run(call, inline=inline, blocking=blocking)
             return
         gate = Gate(turn, lambda: self._deliver_or_refuse(call), call.refuse)
-        if not turn.activation.let_out(gate, inline=blocking and self._storage_in_time()):
+        if not turn.activation.let_out(gate, inline=blocking and self._inline_storage):
             return
         depth = turn.call.depth + 1
         inline = inline and (not blocking or depth < _MAX_NESTED)
@@ -162,7 +165,7 @@ class Sender:
         activation = self._manager.deliver(self, call, inline=inline)
         if activation is not None:
             call.depth = depth
-            activation.run_inline(call, storage=blocking and self._storage_in_time())
+            activation.run_inline(call, storage=blocking and self._inline_storage)
 
     def _deliver_or_refuse(self, call: Call) -> None:
         try:
@@ -184,9 +187,6 @@ class Sender:
             deadline=self.deadline(),
             urgent=turn is not None,
         )
-        inline = blocking and self._storage_in_time()
+        inline = blocking and self._inline_storage
         self._launch(call, reply, turn, blocking=blocking, inline=inline)
         return reply
-
-    def _storage_in_time(self) -> bool:
-        return self._timeout is None or self._timeout >= self._manager.storage.timeout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from abc import abstractmethod
+from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from torpor import persist
@@ -112,12 +113,7 @@ class TransactionalActor(DurableActor):
             return False
         assert self.agent is not None
         fields = self.agent.__dict__
-        if len(fields) != len(self.seen):
-            return False
-        for value, before in zip(fields.values(), self.seen, strict=True):
-            if value is not before:
-                return False
-        return True
+        return len(fields) == len(self.seen) and all(map(is_, fields.values(), self.seen))
 
     def begin(self, turn: Turn) -> bool:
         """Start a turn on this thread and context; runs the hook that is due.

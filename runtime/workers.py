@@ -171,6 +171,9 @@ class WorkerPool:
 class PooledActor(pykka.Actor):
     """An actor type for pykka whose actors share the workers of a ``WorkerPool``.
 
+    ``lock`` guards who has claimed it. On the way of every blocking call it is acquired by hand:
+    on Python 3.11 ``with`` takes 0.1 us more, three times of 5 us.
+
     It stays out of pykka's global registry, whose removal is a linear search and whose
     ``stop_all()`` would reach every runtime of the process.
     """
