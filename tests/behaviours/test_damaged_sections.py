@@ -178,8 +178,9 @@ def test_letter_that_is_none(storage: Storage, letter: Any) -> None:
     place = "$mail/counter/a"
     storage.append_thread(place, {"payload": letter}, metadata={"agent": "counter/a"}, wake_at=1.0)
 
-    runtime = Runtime(storage, agents=[Counter], wake_interval=0.01)
+    runtime = Runtime(storage, wake_interval=0.01)
     watch = Watch(runtime)
+    runtime.get(Counter, "b")  # from now on agents of its class are woken
     with runtime:
         failed = watch.wait(MessageFailed)[0]
         assert runtime.get(Counter, "a").ask(Counter.add) == 1
@@ -208,8 +209,9 @@ def test_mail_of_nobody(storage: Storage) -> None:
         "$mail/counter/a", {"payload": letter}, metadata={"agent": "counter/a"}, wake_at=2.0
     )
 
-    runtime = Runtime(storage, agents=[Counter], wake_interval=0.01)
+    runtime = Runtime(storage, wake_interval=0.01)
     watch = Watch(runtime)
+    runtime.get(Counter, "b")  # from now on agents of its class are woken
     with runtime:
         watch.wait(MessageDelivered)
         assert runtime.get(Counter, "a").ask(Counter.read) == 4
