@@ -1,6 +1,7 @@
 """What a storage holds and what is written to it: records, entries, changes, outcomes.
 
-All of them are immutable. Times are seconds since the epoch, UTC (``time.time()``).
+All of them are immutable: those that every commit makes by the word of the type checkers only,
+see ``_immutable``. Times are seconds since the epoch, UTC (``time.time()``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, dataclass_transform
 
 from torpor.storage.errors import CorruptRecordError
 
@@ -42,6 +43,16 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def _immutable(cls: type[T]) -> type[T]:
+    """Make a dataclass that checkers take for a frozen one.
+
+    ``frozen=True`` makes an object at a third of the speed: 1.8 us instead of 0.6 for a record,
+    and each commit makes several for each agent.
+    """
+    return dataclass(kw_only=True, slots=True, unsafe_hash=True)(cls)
 
 
 class _Ids:
@@ -120,7 +131,7 @@ class Thread:
         return iter(self.entries)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_immutable
 class Record:
     """One stored record: a checkpoint, or the head of a standalone thread.
 
@@ -162,7 +173,7 @@ class Checkpoint:
             raise CorruptRecordError(self.key, f"its data is no JSON: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_immutable
 class Put:
     """New contents of a checkpoint. ``data`` is JSON text."""
 
@@ -200,7 +211,7 @@ class Restoration:
     entries: tuple[Entry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_immutable
 class Change:
     """All that one agent, or one standalone thread, wants written at once.
 
