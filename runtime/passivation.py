@@ -54,7 +54,8 @@ class PassivatingActor(ThawingActor):
                 return self._tick(call)
             return self._delete(call, inline=inline)
         except BaseException as error:
-            call.refuse(error)
+            if self.turn is None:  # else with that
+                call.refuse(error)
             raise
 
     def _tick(self, call: Call) -> bool:

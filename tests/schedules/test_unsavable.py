@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.messages.kit import until
-from tests.runtime.kit import Watch
+from tests.runtime.kit import Watch, eventually
 from tests.schedules.kit import stored
 from torpor import Agent, Runtime, ScheduleFailed, ScheduleFired, StopError
 from torpor.schedules import MAX_ATTEMPTS
@@ -153,5 +153,4 @@ def test_a_tick_that_was_never_saved_is_the_next_process_s(
 
     memory.max_document_bytes = None
     with Runtime(memory, clock=clock, agents=[cls]) as successor:
-        Watch(successor).wait(ScheduleFired)
-        assert successor.get(cls, "a").ask(Growing.size) == _ROOM
+        eventually(lambda: successor.get(cls, "a").ask(Growing.size) == _ROOM)
