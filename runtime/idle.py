@@ -92,13 +92,20 @@ class IdleTable:
     def take_oldest(self, wanted: Callable[[Activation], bool]) -> Activation | None:
         """Remove and return the least recently used one that is ``wanted``, None if none is."""
         with self._lock:
-            while heaps := list(filter(self._correct_front, self._by_timeout.values())):
-                oldest = min(heaps, key=_front)
-                _, activation = heapq.heappop(oldest)
+            while (heap := self._oldest()) is not None:
+                _, activation = heapq.heappop(heap)
                 activation.listed = False
                 if wanted(activation):
                     return activation
         return None
+
+    def _oldest(self) -> list[Entry] | None:
+        """Return the heap whose front is the least recently used of all, None if all are empty."""
+        oldest: list[Entry] | None = None
+        for heap in self._by_timeout.values():
+            if self._correct_front(heap) and (oldest is None or heap[0] < oldest[0]):
+                oldest = heap
+        return oldest
 
     def _correct_front(self, heap: list[Entry]) -> bool:
         """Have an agent at rest, with the time it rests since, at the front; False: none is."""
@@ -118,7 +125,3 @@ class IdleTable:
                     activation.listed = True
                     heapq.heappush(heap, (rests_since, activation))
         return False
-
-
-def _front(heap: list[Entry]) -> Entry:
-    return heap[0]
