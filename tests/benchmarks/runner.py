@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "run"]
 
+_LONGEST_RUN = 600.0  # seconds; the longest by far takes a tenth of that
+
 Results = dict[str, list["Figures"]]
 """The figures of each run of each contender; runs with the same index were neighbours."""
 
@@ -29,7 +31,7 @@ def run(
 ) -> Results:
     """Return what ``runs`` runs of each contender measured. Its files go to ``folder``.
 
-    A contender that fails is left out, so that it does not cost the hour before it.
+    A contender that fails, or does not end, is left out: it must not cost the hour before it.
     """
     results: Results = {contender: [] for contender in case.contenders}
     for number in range(runs):
@@ -53,7 +55,13 @@ def _run_alone(case: str, contender: str, folder: Path, scale: float) -> Figures
         ProcessPoolExecutor(1, mp_context=spawn) as process,
     ):
         lab = Lab(folder=Path(place), scale=scale)
-        return process.submit(_contend, case, contender, lab).result()
+        running = process.submit(_contend, case, contender, lab)
+        try:
+            return running.result(timeout=_LONGEST_RUN)
+        except TimeoutError:
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 def _contend(case: str, contender: str, lab: Lab) -> Figures:

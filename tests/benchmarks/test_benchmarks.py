@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,20 @@ def test_a_contender_that_fails_costs_nothing_but_its_own(
     assert "OSError: naps" in capsys.readouterr().err
     written = json.loads((tmp_path / "bench.json").read_text())["cases"]["naps"]["runs"]
     assert {contender: len(runs) for contender, runs in written.items()} == {TORPOR: 2}
+
+
+def test_a_contender_that_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process does not outlive its time; the run fails like any other."""
+    monkeypatch.setattr(runner, "_LONGEST_RUN", 0.01)
+    told: list[str] = []
+
+    results = runner.run(CASES["memory"], runs=1, scale=1.0, folder=tmp_path, progress=told.append)
+
+    assert results == {}
+    assert "TimeoutError" in "".join(told)
+    assert multiprocessing.active_children() == []
 
 
 def test_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
