@@ -25,10 +25,9 @@ _BEGUN_IN_A_ROW = 64
 class AsyncTurns:
     """Runs each async turn in an asyncio Task from its first step, in its call's context.
 
-    A turn that is called from outside of turns begins at once, in the middle of its call.
-
-    While a turn awaits, its agent takes no other message and holds no worker. Turns started
-    from other threads reach the loop by one wake-up a burst.
+    One that is called from outside of turns, of an agent with nothing else to do, begins in the
+    middle of its call. While a turn awaits, its agent takes no other message and holds no worker.
+    Turns started from other threads reach the loop by one wake-up a burst.
     """
 
     def __init__(self) -> None:

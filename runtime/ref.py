@@ -135,7 +135,9 @@ class AgentRef(Sender, Generic[A]):
         """Call ``method`` and return the future of its result at once.
 
         ``reply.get()`` or ``await reply``; the calls of one sender to one agent are handled in
-        order. Raises as ``ask`` does for what is known at once; the rest comes from the reply.
+        order. On the loop where async handlers run, the handler of an agent with nothing else to
+        do runs to its first real wait before this returns, unless a turn calls it. Raises as
+        ``ask`` does for what is known at once; the rest comes from the reply.
         """
         command = self.registration.spec.find(method)
         return self.dispatch(command, args, kwargs, blocking=False)
