@@ -168,7 +168,7 @@ class Activation(PassivatingActor):
         reply = envelope.reply_to
         assert reply is None or isinstance(reply, Reply)
         if reply is not None:
-            reply.adopt(self.manager)
+            reply.manager = self.manager
         call = Call(self.address, what, args, kwargs, reply_to=reply)
         self.manager.deliver(self.agent_ref, call)
 
@@ -189,7 +189,7 @@ class Activation(PassivatingActor):
                 self._step(inline=storage, once=True)
                 return
             self.runner = threading.get_ident()
-            if call.fresh or isinstance(call.message, str) or self._is_refusing():
+            if call.fresh or isinstance(call.message, str) or self.system is not None:
                 goes_on = self._handle(call, inline=storage)
             else:  # what else ``_handle`` looks for comes of waiting, and this has not waited
                 call.start_unseen()
@@ -296,8 +296,12 @@ class Activation(PassivatingActor):
         if not call.start():
             return True
         deadline = call.deadline
-        expired = deadline is not None and deadline <= self.manager.clock.monotonic()
-        if (expired or self._is_refusing()) and self._refused(call):
+        if (
+            (deadline is not None and deadline <= self.manager.clock.monotonic())
+            or self.stalled is not None
+            or self.manager.refusing is not None
+            or self.system is not None
+        ) and self._refused(call):
             return True
         return self._take_turn(call, inline=inline)
 
@@ -320,12 +324,6 @@ class Activation(PassivatingActor):
         if self.manager.always_thaw:
             self._push_back(hibernation(self.address, HibernationReason.ALWAYS_THAW))
         return True
-
-    def _is_refusing(self) -> bool:
-        """Whether calls may have to be refused that are in time: a reason to look closer."""
-        return (
-            self.system is not None or self.stalled is not None or self.manager.refusing is not None
-        )
 
     def _refused(self, call: Call) -> bool:
         error: BaseException

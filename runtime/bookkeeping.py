@@ -35,7 +35,7 @@ def bookkeeping(
         _COMMAND,
         (work,),
         context=contextvars.Context(),
-        reply_to=Reply(manager),
+        reply_to=Reply[Any].of(manager),
         origin=Bookkeeping(),
     )
 

@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import pykka
 from pykka._envelope import Envelope  # the type that pykka's own inboxes carry
@@ -140,15 +140,21 @@ class Reply(pykka.Future[R], Generic[R]):
     _value: Any = None
     _error: BaseException | None = None
     _waiters: list[Callable[[], None]] | None = None
+    _get_hook: Any = None
     _get_hook_result: Any = pykka.Future[Any]()._get_hook_result  # noqa: SLF001 - "none yet"
-    _manager: InstanceManager | None = None
+    manager: InstanceManager | None = None  # pykka makes futures of its own accord, without one
     call: Call | None = None
 
-    def __init__(self, manager: InstanceManager | None = None) -> None:
-        # pykka's own __init__ makes objects that few replies need; these are its defaults.
-        self._get_hook = None
-        if manager is not None:
-            self._manager = manager
+    if not TYPE_CHECKING:
+        # Not pykka's, which makes objects that few replies need; the class has its defaults.
+        __init__ = object.__init__
+
+    @classmethod
+    def of(cls, manager: InstanceManager) -> Self:
+        """Return a new reply of a call in ``manager``."""
+        reply = cls()
+        reply.manager = manager
+        return reply
 
     def __repr__(self) -> str:
         call = self.call
@@ -177,10 +183,6 @@ class Reply(pykka.Future[R], Generic[R]):
         self._add_waiter(once)
         if self._done:
             once()
-
-    def adopt(self, manager: InstanceManager) -> None:
-        """Make this the reply of a call in ``manager``: pykka makes futures of its own accord."""
-        self._manager = manager
 
     def settle(self, value: Any, error: BaseException | None) -> bool:
         """Set the result; False if there is one already."""
@@ -251,7 +253,7 @@ class Reply(pykka.Future[R], Generic[R]):
         return waiters
 
     def _wait(self, timeout: float | None) -> None:
-        manager, call = self._manager, self.call
+        manager, call = self.manager, self.call
         if call is None:
             assert self._done, "nobody is going to settle this reply"
             return
@@ -285,7 +287,7 @@ class Reply(pykka.Future[R], Generic[R]):
             self._time_out(call, manager.clock.monotonic())
 
     async def _wait_async(self) -> None:
-        manager, call = self._manager, self.call
+        manager, call = self.manager, self.call
         if call is None:
             assert self._done, "nobody is going to settle this reply"
             return

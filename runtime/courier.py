@@ -170,7 +170,7 @@ class AgentDeliverer:
         command = ref.registration.spec.find_name(payload["method"])
         args, kwargs = command.json.load(address, payload)
         origin = Delivered(message)
-        reply: Reply[object] = Reply(manager)
+        reply = Reply[object].of(manager)
         call = Call(
             address,
             command,

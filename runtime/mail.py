@@ -171,7 +171,7 @@ class Mail:
 
     def _turn(self, actor: ThawingActor, origin: Mailed) -> Call:
         manager, letter = self._manager, _letter(origin.entry)
-        reply: Reply[object] = Reply(manager)
+        reply = Reply[object].of(manager)
         try:
             command = actor.registration.spec.find_name(letter["method"])
             args, kwargs = command.json.load(actor.address, letter)

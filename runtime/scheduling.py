@@ -126,7 +126,7 @@ def _firing(actor: ThawingActor, schedule: Schedule) -> Call:
     except (UnknownMethodError, InvalidArgumentsError) as error:
         command, args, kwargs = refused(schedule.method, error)
     origin = Fired(schedule.id, quiet=not command.marks.keeps_awake)
-    reply: Reply[object] = Reply(manager)
+    reply = Reply[object].of(manager)
     call = Call(actor.address, command, args, kwargs, reply_to=reply, origin=origin)
 
     def settled() -> None:

@@ -71,7 +71,7 @@ def _refused(reply: Reply[None]) -> bool:
 def _send_hibernation(
     manager: InstanceManager, activation: Activation, deadline: float
 ) -> Reply[None]:
-    reply: Reply[None] = Reply(manager)
+    reply = Reply[None].of(manager)
     reason = HibernationReason.STOPPED
     call = Call(
         activation.address,

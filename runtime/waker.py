@@ -172,7 +172,7 @@ class Waker:
                     self._again.add(tick)
                 return True
             self._ticking.add(tick)
-        reply: Reply[object] = Reply(self._manager)
+        reply = Reply[object].of(self._manager)
         fresh = found is not None and address in self._manager.table
         call = Call(address, Control.TICK, (mail,), reply_to=reply, fresh=fresh)
         try:
