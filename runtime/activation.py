@@ -115,6 +115,17 @@ class Activation(PassivatingActor):
         self.pool.schedule(self.run)
         return True
 
+    def take_back(self, call: Call) -> bool:
+        """Take a message out again; False if it is being handled, or refused by somebody else."""
+        if call.reply_to is not None:
+            return call.withdraw()
+        with self.lock:
+            try:
+                self.mailbox.remove(call)
+            except ValueError:
+                return False
+        return True
+
     def put_to_sleep(self, reason: HibernationReason, *, now: bool = False) -> None:
         """Have this agent hibernate unless something is going on.
 

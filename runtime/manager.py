@@ -204,7 +204,7 @@ class InstanceManager(Reporter):
             if admitted is None:
                 return activation
             if admitted:
-                if self.refusing is not None and (call.withdraw() or call.reply_to is None):
+                if self.refusing is not None and activation.take_back(call):
                     raise RuntimeStoppedError(self.refusing)
                 return None
 

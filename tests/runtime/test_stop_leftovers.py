@@ -22,12 +22,13 @@ from torpor import (
     StorageClosedError,
     TurnCancelledError,
 )
+from torpor.activation import Activation
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torpor.activation import Activation
+    from torpor.calls import Call
     from torpor.storage.memory import MemoryStorage
     from torpor.turn import Turn
 
@@ -67,6 +68,32 @@ def test_endless_chatter_ends_with_the_drain_time(memory: MemoryStorage) -> None
 
     [letter] = watch.of(DeadLetter)
     assert isinstance(letter.error, RuntimeStoppedError)
+
+
+def test_a_tell_that_meets_the_end_is_refused_once(
+    memory: MemoryStorage, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender is told; so it is not left in the mailbox, where it would be refused again."""
+    runtime = Runtime(memory)
+    watch = Watch(runtime)
+    agent = runtime.get(Scripted, "a")
+    agent.tell(Scripted.do, lambda _: gate.pass_through())
+    gate.wait_for_entry()
+    admit = Activation.admit
+
+    def admit_at_the_end(self: Activation, call: Call, *, inline: bool) -> bool | None:
+        admitted = admit(self, call, inline=inline)
+        runtime.manager.refusing = "the end"
+        return admitted
+
+    monkeypatch.setattr(Activation, "admit", admit_at_the_end)
+    with pytest.raises(RuntimeStoppedError, match="the end"):
+        agent.tell(Scripted.add)
+    monkeypatch.undo()
+    gate.open()
+    runtime.stop()
+
+    assert watch.of(DeadLetter) == []
 
 
 @pytest.mark.usefixtures("impatient")
