@@ -195,7 +195,7 @@ class ThawingActor(TransactionalActor):
     def take_all(self) -> list[Call]:
         """Take every message that waits, in order."""
         with self.lock:
-            came = len(self.mailbox)  # more may come meanwhile: see ``Activation.admit``
+            came = len(self.mailbox)  # more may come meanwhile: see ``AdmittingActor.admit``
             calls = [*reversed(self.batch or ()), *self.mailbox[:came]]
             del self.mailbox[:came]
             self.batch = None
