@@ -33,7 +33,7 @@ class EagerTasks:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._spare: tuple[_Carrier, asyncio.Task[None]] | None = None
+        self._spare: _Spare | None = None
 
     def start(
         self, coroutine: Coroutine[Any, Any, None], context: Context
@@ -43,31 +43,57 @@ class EagerTasks:
         All its steps run in ``context`` and in the same current task. Raises what it raises now.
         """
         spare = self._spare
-        if spare is None or not _is_untouched(*spare):
-            spare = self._spare = self._make()
-        carrier, task = spare
+        self._spare = None  # a step may begin others
+        if spare is None or not spare.is_untouched():
+            spare = _Spare(self._loop)
         caller = asyncio.current_task(self._loop)
         if caller is not None:
             _leave_task(self._loop, caller)
-        _enter_task(self._loop, task)
+        _enter_task(self._loop, spare.task)
+        goes_on = False
         try:
             awaited = context.run(coroutine.send, None)
+            goes_on = True
         except StopIteration:
             return None
         finally:
-            _leave_task(self._loop, task)
+            _leave_task(self._loop, spare.task)
             if caller is not None:
                 _enter_task(self._loop, caller)
-        self._spare = None
-        _set_missed(task, missed=True)
-        carrier.carry(coroutine, context, awaited)
-        return task
+            if spare.listed is not goes_on:
+                spare.list(listed=goes_on)
+            if not goes_on:
+                self._spare = spare
+        spare.carrier.carry(coroutine, context, awaited)
+        return spare.task
 
-    def _make(self) -> tuple[_Carrier, asyncio.Task[None]]:
-        carrier = _Carrier(self._loop)
-        task = asyncio.Task(carrier, loop=self._loop, context=Context())
-        _set_missed(task, missed=False)
-        return carrier, task
+
+class _Spare:
+    """A Task that has nothing to do yet.
+
+    While it is not ``listed`` it is nothing that anybody should wait for, or miss: ``all_tasks``
+    does not tell of it, and its loop may end before it.
+    """
+
+    __slots__ = ("carrier", "listed", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.carrier = _Carrier(loop)
+        self.task = asyncio.Task(self.carrier, loop=loop, context=Context())
+        self.listed = True  # as every new task; if the first step waits, it stays so
+
+    def is_untouched(self) -> bool:
+        """Whether no handler has cancelled what it took for its own task."""
+        inner: Any = self.task
+        must_cancel: bool = inner._must_cancel  # noqa: SLF001 - there is no other way to know
+        return self.carrier.is_free and not must_cancel
+
+    def list(self, *, listed: bool) -> None:
+        """Have it counted among the loop's tasks, or not."""
+        (_register_task if listed else _unregister_task)(self.task)
+        inner: Any = self.task
+        inner._log_destroy_pending = listed  # noqa: SLF001 - as ``asyncio.gather`` does
+        self.listed = listed
 
 
 class _Carrier(Coroutine[Any, Any, None]):
@@ -122,17 +148,3 @@ class _Carrier(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         msg = "only a Task runs this"
         raise TypeError(msg)
-
-
-def _is_untouched(carrier: _Carrier, task: asyncio.Task[None]) -> bool:
-    """Whether no handler has cancelled what it took for its own task."""
-    inner: Any = task
-    must_cancel: bool = inner._must_cancel  # noqa: SLF001 - there is no other way to know
-    return carrier.is_free and not must_cancel
-
-
-def _set_missed(task: asyncio.Task[None], *, missed: bool) -> None:
-    """Say whether ``all_tasks`` counts a task, and its loop misses it if it ends before."""
-    (_register_task if missed else _unregister_task)(task)
-    inner: Any = task
-    inner._log_destroy_pending = missed  # noqa: SLF001 - as ``asyncio.gather`` does

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +64,26 @@ def test_the_current_task_stays_the_same_while_a_handler_waits() -> None:
         assert isinstance(seen[0], asyncio.Task)
         assert seen == [seen[0]] * 3
         assert seen[0] is not caller
+
+    with_agents(test)
+
+
+def test_a_handler_may_begin_another() -> None:
+    """In a context that knows nothing of its turn: each has a task of its own, and ends."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        async def inner(me: Scripted) -> int:
+            await asyncio.sleep(0)
+            return me.add()
+
+        async def outer(me: Scripted) -> Any:
+            reply = Context().run(agent("b").submit, Scripted.do_async, inner)
+            await asyncio.sleep(0)
+            me.add()
+            return await reply
+
+        assert await agent("a").submit(Scripted.do_async, outer) == 1
+        assert await agent("a").submit(Scripted.do_async, _read) == 1
 
     with_agents(test)
 
