@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["FORGET", "SCRIPTS", "WRITE", "Script"]
+__all__ = ["FORGET", "REPLACE", "SCRIPTS", "WRITE", "Script"]
 
 
 class Script:
@@ -72,6 +72,21 @@ if wake_at == '-' then redis.call('ZREM', wake, member) end
 return 1
 """)
 
+# The same for the most frequent of all writes, which changes nothing but the record: its data in
+# place of what it was, without a thread. Half the arguments take half the time to send.
+REPLACE = Script("""\
+local record, expected, value, ttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+if redis.call('GETRANGE', record, 0, #expected - 1) ~= expected then
+  return redis.call('GET', record)
+end
+if ttl == '' then
+  redis.call('SET', record, value)
+else
+  redis.call('SET', record, value, 'PX', ttl)
+end
+return 1
+""")
+
 # Removes a record that is still the expected one, be it a tombstone or nothing at all, from all
 # indexes. Returns 1 if it did.
 FORGET = Script("""\
@@ -89,4 +104,4 @@ redis.call('ZREM', deleted, member)
 return 1
 """)
 
-SCRIPTS = (WRITE, FORGET)
+SCRIPTS = (WRITE, REPLACE, FORGET)

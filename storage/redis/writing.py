@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torpor.storage.redis.documents import encode_entry
-from torpor.storage.redis.scripts import WRITE
+from torpor.storage.redis.scripts import REPLACE, WRITE
 from torpor.storage.redis.server import run_script
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ def write_command(  # noqa: PLR0913 - the last two are keywords
     Raises ``TypeError``, ``ValueError`` or ``RecursionError`` if an entry has no form to write.
     """
     record, old = write.record, stored.record if stored else None
+    expires = _NO if ttl is None else ttl
+    listed, wake = _listed(record, old), _wake(record, old)
+    alone = record.thread is None and write.drop_thread is None
+    if stored is not None and alone and listed == wake == _NO:
+        return run_script(REPLACE, [place.record], stored.header, value, expires)
     keys = [place.record, place.listing, place.wake, place.deleted]
     thread: tuple[bytes | int, ...] = _NO, _NO, _NO
     entries: list[bytes | int] = []
@@ -64,11 +69,11 @@ def write_command(  # noqa: PLR0913 - the last two are keywords
         keys,
         stored.header if stored else _NO,
         value,
-        _NO if ttl is None else ttl,
+        expires,
         place.key,
         place.member,
-        _listed(record, old),
-        _wake(record, old),
+        listed,
+        wake,
         record.updated_at if record.deleted else _NO,
         *thread,
         *entries,
