@@ -63,9 +63,16 @@ class EagerTasks:
             if spare.listed is not goes_on:
                 spare.list(listed=goes_on)
             if not goes_on:
-                self._spare = spare
+                self._put_back(spare)
         spare.carrier.carry(coroutine, context, awaited)
         return spare.task
+
+    def _put_back(self, spare: _Spare) -> None:
+        inner: Any = spare.task
+        if inner._callbacks:  # noqa: SLF001 - the handler wants to know when its task ends: now
+            spare.carrier.carry(_nothing(), Context(), _NOTHING)
+        else:
+            self._spare = spare
 
 
 class _Spare:
@@ -137,7 +144,13 @@ class _Carrier(Coroutine[Any, Any, None]):
         if self._coroutine is None:
             raise error
         assert self._context is not None
-        self._awaited = _NOTHING
+        awaited, self._awaited = self._awaited, _NOTHING
+        if (
+            isinstance(error, asyncio.CancelledError)
+            and asyncio.isfuture(awaited)
+            and awaited.cancel(*error.args)
+        ):
+            return awaited  # which the Task, had it waited already, would have cancelled itself
         return self._context.run(self._coroutine.throw, error)
 
     def close(self) -> None:
@@ -148,3 +161,7 @@ class _Carrier(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         msg = "only a Task runs this"
         raise TypeError(msg)
+
+
+async def _nothing() -> None:
+    """End at once."""

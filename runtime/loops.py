@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncTurns"]
 
+logger = logging.getLogger("torpor")
 
 _PATIENCE = 2.0
 _BEGUN_IN_A_ROW = 64
@@ -44,6 +46,7 @@ class AsyncTurns:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use ``loop``, which stays its owner's, from now on."""
         self._loop = loop
+        self._eager = None  # it may be the private loop's
 
     def start(self, activation: Activation, turn: Turn) -> None:
         """Start an async turn. Any thread."""
@@ -103,14 +106,22 @@ class AsyncTurns:
         # Not those that a turn calls: each would begin inside of the one before. And now and then
         # a caller has to wait: one that awaits call after call must let its loop go on.
         if turn.call.urgent or self._cancelling or self._begun % _BEGUN_IN_A_ROW == 0:
-            self._tasks[turn] = task = self._loop.create_task(steps, context=context)
+            task = self._loop.create_task(steps, context=context)
+            if task.done():  # a task factory of the loop's owner has begun it, too
+                return
+            self._tasks[turn] = task
             task.add_done_callback(partial(self._ended, activation, turn))
             if self._cancelling:
                 task.cancel()
             return
         if self._eager is None:
             self._eager = EagerTasks(self._loop)
-        begun = self._eager.start(steps, context)
+        try:
+            begun = self._eager.start(steps, context)
+        except Exception as error:  # no concern of those behind it, nor of what begins it
+            logger.exception("%s: torpor failed at the end of a turn", activation.address)
+            turn.call.refuse(error)
+            return
         if begun is not None:
             self._tasks[turn] = begun
 
@@ -118,11 +129,9 @@ class AsyncTurns:
         call = turn.call
         assert not isinstance(call.message, str)
         try:
-            if activation.begin(turn):
-                result = await call.message.function(activation.agent, *call.args, **call.kwargs)
-            else:
-                activation.resume_after_async()
+            if not activation.begin(turn):
                 return
+            result = await call.message.function(activation.agent, *call.args, **call.kwargs)
         except asyncio.CancelledError as error:
             activation.end(turn, None, activation.cancelled(error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
@@ -131,7 +140,7 @@ class AsyncTurns:
             activation.end_well(turn, result)
         finally:
             self._tasks.pop(turn, None)
-        activation.resume_after_async()
+            activation.resume_after_async()
 
     def _ended(self, activation: Activation, turn: Turn, task: asyncio.Task[None]) -> None:
         if task.cancelled() and turn.open:  # before its first step

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.actors.kit import SOON, Scripted, new_runtime, run_loop
 from torpor import TurnCancelledError
+from torpor.eager import EagerTasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -219,6 +222,115 @@ def test_who_cancels_itself_and_ends_does_not_cancel_the_next(*, parked: bool, u
         assert [await reply for reply in replies] == [1, 1, 1]
 
     with_agents(test)
+
+
+def test_who_is_cancelled_at_once_cancels_what_it_waits_for() -> None:
+    """As a task does that has waited for it: a child is not left behind."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        child = asyncio.create_task(asyncio.Event().wait())
+        await asyncio.sleep(0)
+
+        async def wait(_: Scripted) -> None:
+            async with asyncio.timeout(0):
+                await child
+
+        with pytest.raises(TimeoutError):
+            await agent("a").submit(Scripted.do_async, wait)
+        assert child.cancelled()
+
+    with_agents(test)
+
+
+@pytest.mark.parametrize("parked", [False, True], ids=["new task", "parked task"])
+def test_a_handler_that_does_not_wait_has_a_task_that_ends(*, parked: bool) -> None:
+    """Whoever asked to be called then is called, soon, and once."""
+
+    async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        ended: list[asyncio.Task[Any]] = []
+
+        async def end(_: Scripted) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.add_done_callback(ended.append)
+
+        await agent("a").submit(Scripted.do_async, _read)
+        if parked:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await agent("a").submit(Scripted.do_async, end)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(ended) == 1
+
+    with_agents(test)
+
+
+def test_a_runtime_may_come_to_a_loop_after_handlers_ran_on_its_own() -> None:
+    """Tasks of the first loop carry nothing on the second."""
+    runtime = new_runtime()
+    assert runtime.get(Scripted, "a").ask(Scripted.do_async, _read) == 0
+
+    async def wait(me: Scripted) -> int:
+        await asyncio.sleep(0.001)
+        return me.add()
+
+    async def main() -> None:
+        async with runtime:
+            agent = runtime.get(Scripted, "a")
+            assert await agent.submit(Scripted.do_async, wait) == 1
+
+    run_loop(main())
+
+
+def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it() -> None:
+    """Calls of other threads begin in one burst."""
+    with new_runtime() as runtime:
+        blocked, go = threading.Event(), threading.Event()
+
+        async def block(_: Scripted) -> None:
+            blocked.set()
+            assert go.wait(SOON)
+
+        def fail() -> None:
+            msg = "no caller's callback does this"
+            raise LookupError(msg)
+
+        agents = [runtime.get(Scripted, key) for key in "abc"]
+        for agent in agents:
+            agent.ask(Scripted.do_async, _read)
+        first = agents[0].submit(Scripted.do_async, block)
+        assert blocked.wait(SOON)
+        second = agents[1].submit(Scripted.do_async, _read)
+        second.on_settled(fail)
+        third = agents[2].submit(Scripted.do_async, _read)
+        while len(runtime.manager.loops._starting) < 2:
+            time.sleep(0.001)
+        go.set()
+        assert [reply.get() for reply in (first, second, third)] == [None, 0, 0]
+
+
+def test_no_task_is_kept_that_the_loop_has_begun_and_ended() -> None:
+    """As loops with ``asyncio.eager_task_factory`` do. The list is of those to cancel."""
+
+    def begin(loop: asyncio.AbstractEventLoop, steps: Any, context: Any = None) -> Any:
+        task = EagerTasks(loop).start(steps, context or Context())
+        if task is not None:
+            return task
+        ended = loop.create_future()
+        ended.set_result(None)
+        return ended
+
+    async def main() -> None:
+        async with new_runtime() as runtime:
+            agent = runtime.get(Scripted, "a")
+            asyncio.get_running_loop().set_task_factory(begin)
+            for _ in range(130):
+                await agent.submit(Scripted.do_async, _read)
+            asyncio.get_running_loop().set_task_factory(None)
+            assert not runtime.manager.loops._tasks
+
+    run_loop(main())
 
 
 def test_only_handlers_that_wait_are_among_all_tasks() -> None:
