@@ -304,6 +304,17 @@ def test_agent_and_thread_expire_together(redis_url: str) -> None:
     assert second[0] == second[1] > 5_000
 
 
+def test_each_change_renews_the_moment_of_an_agent_without_a_thread(redis_url: str) -> None:
+    """The first one, and those that replace its data."""
+    with RedisStorage.from_url(f"{redis_url}&ttl=1000") as storage:
+        client, name = client_of(storage), record_key(storage, Space.CHECKPOINTS, "agent")
+        for data in ("first", "second", "third"):
+            storage.put_checkpoint("agent", data)
+            [moment] = moments(client, [name])
+            assert 5_000 < moment <= 1_000_000
+            client.pexpire(name, 5_000)
+
+
 def moments(client: Redis, names: list[bytes]) -> list[int]:
     """Return the milliseconds after which keys expire, all told at one moment."""
     with client.pipeline(transaction=True) as pipeline:
