@@ -93,7 +93,8 @@ class _Spare:
         """Whether no handler has cancelled what it took for its own task."""
         inner: Any = self.task
         must_cancel: bool = inner._must_cancel  # noqa: SLF001 - there is no other way to know
-        return self.carrier.is_free and not must_cancel
+        # One that was cancelled before its first step of its own has ended in that.
+        return self.carrier.is_free and not must_cancel and not self.task.done()
 
     def list(self, *, listed: bool) -> None:
         """Have it counted among the loop's tasks, or not."""

@@ -197,7 +197,10 @@ def test_a_handler_may_catch_its_cancellation_and_go_on(rounds: int) -> None:
 
 @pytest.mark.parametrize("undo", [False, True], ids=["cancel", "cancel and uncancel"])
 @pytest.mark.parametrize("parked", [False, True], ids=["new task", "parked task"])
-def test_who_cancels_itself_and_ends_does_not_cancel_the_next(*, parked: bool, undo: bool) -> None:
+@pytest.mark.parametrize("rounds", [0, 1, 2, 5])
+def test_who_cancels_itself_and_ends_does_not_cancel_the_next(
+    *, rounds: int, parked: bool, undo: bool
+) -> None:
     """The next handler gets a task that nobody has touched."""
 
     async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
@@ -218,6 +221,8 @@ def test_who_cancels_itself_and_ends_does_not_cancel_the_next(*, parked: bool, u
             await agent("a").submit(Scripted.do_async, _read)
             await replies[0]
         replies.append(agent("a").submit(Scripted.do_async, cancel))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
         replies.append(agent("b").submit(Scripted.do_async, wait))
         assert [await reply for reply in replies] == [1, 1, 1]
 
