@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def audit(event: Event) -> None:
     """Print an event: called on a thread of its own, with every event since it subscribed."""
-    print(f"  audit: {event.payload['order']} at {event.cursor}", flush=True)
+    # Not to stdout, which another thread prints to: their lines would mix.
+    print(f"  audit: {event.payload['order']} at {event.cursor}", file=sys.stderr)
 
 
 def main(url: str = "sqlite:///events.db") -> None:
