@@ -91,6 +91,10 @@ class AsyncTurns:
             return self._loop
 
     def _start_all(self) -> None:
+        loop = self._loop
+        if loop is not None and not self.on_its_loop():  # another one was attached meanwhile
+            loop.call_soon_threadsafe(self._start_all)
+            return
         with self._lock:
             starting, self._starting = self._starting, []
         for activation, turn in starting:

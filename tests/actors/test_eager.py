@@ -288,6 +288,36 @@ def test_a_runtime_may_come_to_a_loop_after_handlers_ran_on_its_own() -> None:
     run_loop(main())
 
 
+def test_calls_on_their_way_to_the_first_loop_reach_the_second() -> None:
+    """Their handlers begin on the thread of the loop that they go on with."""
+    runtime = new_runtime()
+    blocked, go = threading.Event(), threading.Event()
+
+    async def block(_: Scripted) -> None:
+        blocked.set()
+        assert go.wait(SOON)
+
+    async def wait(_: Scripted) -> asyncio.AbstractEventLoop:
+        await asyncio.sleep(0.001)
+        return asyncio.get_running_loop()
+
+    first, second = [runtime.get(Scripted, key) for key in "ab"]
+    for agent in (first, second):
+        agent.ask(Scripted.do_async, _read)
+    first.submit(Scripted.do_async, block)
+    assert blocked.wait(SOON)
+    reply = second.submit(Scripted.do_async, wait)
+    while not runtime.manager.loops._starting:
+        time.sleep(0.001)
+
+    async def main() -> None:
+        async with runtime:
+            go.set()
+            assert await reply is asyncio.get_running_loop()
+
+    run_loop(main())
+
+
 def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it() -> None:
     """Calls of other threads begin in one burst."""
     with new_runtime() as runtime:
