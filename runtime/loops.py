@@ -9,7 +9,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from torpor.eager import EagerTasks
+from torpor.eager import begin
 from torpor.eventloop import current_loop
 
 if TYPE_CHECKING:
@@ -40,13 +40,11 @@ class AsyncTurns:
         self._starting: list[tuple[Activation, Turn]] = []
         self._tasks: dict[Turn, asyncio.Task[None]] = {}
         self._cancelling = False
-        self._eager: EagerTasks | None = None
         self._begun = 0
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use ``loop``, which stays its owner's, from now on."""
         self._loop = loop
-        self._eager = None  # it may be the private loop's
 
     def start(self, activation: Activation, turn: Turn) -> None:
         """Start an async turn. Any thread."""
@@ -118,10 +116,8 @@ class AsyncTurns:
             if self._cancelling:
                 task.cancel()
             return
-        if self._eager is None:
-            self._eager = EagerTasks(self._loop)
         try:
-            begun = self._eager.start(steps, context)
+            begun = begin(self._loop, steps, context)
         except Exception as error:  # no concern of those behind it, nor of what begins it
             logger.exception("%s: torpor failed at the end of a turn", activation.address)
             turn.call.refuse(error)
