@@ -54,10 +54,13 @@ class Turn:
         if not self.answered:
             self.answered = True
             if call.reply_to is not None:
-                result = self.result
+                result, error = self.result, self.error
                 if self.activation.manager.always_thaw:
-                    result = copy.deepcopy(result)
-                call.reply_to.settle(result, self.error)
+                    try:
+                        result = copy.deepcopy(result)
+                    except Exception as uncopyable:  # noqa: BLE001 - the result's own
+                        result, error = None, uncopyable
+                call.reply_to.settle(result, error)
             elif self.error is not None and not isinstance(call.message, str):
                 letter = DeadLetter(call.target, call.message.name, self.error)
                 self.activation.manager.dead_letter(letter)

@@ -246,6 +246,20 @@ def test_always_thaw_copies_results(storage: FaultyStorage, how: str) -> None:
     assert answer is not shared
 
 
+def test_a_result_that_cannot_be_copied_is_an_error_for_its_caller(storage: FaultyStorage) -> None:
+    """It is told at once, with ``always_thaw``; the turn is kept, and the agent goes on."""
+
+    def lock(me: Scripted) -> Any:
+        me.count += 1
+        return threading.Lock()
+
+    with running(storage, always_thaw=True) as runtime:
+        agent = runtime.get(Scripted, "a")
+        with pytest.raises(TypeError, match="lock"):
+            agent.submit(Scripted.do, lock).get(timeout=PATIENCE)
+        assert agent.ask(Scripted.read) == 1
+
+
 def test_nobody_is_woken_before_all_classes_are_known(
     memory: MemoryStorage, clock: LifeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
