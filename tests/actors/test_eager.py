@@ -358,6 +358,8 @@ def test_no_task_outlives_its_handler() -> None:
     """Who waits for all tasks of a loop, as some do when they stop, waits for handlers only."""
 
     async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
+        await asyncio.sleep(0)  # those that have begun the agents end
+        await asyncio.sleep(0)
         before = asyncio.all_tasks()
         go = asyncio.Event()
 
