@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sys
 import threading
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from torpor.origin import Origin
 
 __all__ = ["Call", "Control", "Reply"]
+
+logger = logging.getLogger("torpor")
 
 R = TypeVar("R")
 
@@ -171,14 +174,19 @@ class Reply(pykka.Future[R], Generic[R]):
         return self._error
 
     def on_settled(self, then: Callable[[], None]) -> None:
-        """Call ``then`` once the reply is there, on the thread that brings it; or at once."""
+        """Call ``then`` once the reply is there, on the thread that brings it; or at once.
+
+        What it raises there is logged.
+        """
         ticket = [None]
 
         def once() -> None:
             # Whoever settles it and whoever finds it settled may both come: one gets the ticket.
-            with contextlib.suppress(IndexError):
+            try:
                 ticket.pop()
-                then()
+            except IndexError:
+                return
+            then()
 
         self._add_waiter(once)
         if self._done:
@@ -195,7 +203,10 @@ class Reply(pykka.Future[R], Generic[R]):
         waiters = self._waiters
         if waiters:
             for wake in tuple(waiters):
-                wake()
+                try:
+                    wake()
+                except Exception:  # of one waiter, and no concern of the others
+                    logger.exception("what was to be called with a reply failed")
         self.call = None  # it refers to this reply: nothing is to wait for the cycle collector
         return True
 

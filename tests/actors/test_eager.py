@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.actors.kit import SOON, Scripted, new_runtime, run_loop
+from tests.actors.kit import SOON, Scripted, held, new_runtime, run_loop
+from tests.runtime.kit import Gate
 from torpor import TurnCancelledError
+from torpor.activation import Activation
 from torpor.eager import begin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from torpor.ref import AgentRef
+    from torpor.turn import Turn
 
 where: ContextVar[str] = ContextVar("where", default="nowhere")
 
@@ -304,8 +307,18 @@ def test_calls_on_their_way_to_the_first_loop_reach_the_second() -> None:
     run_loop(main())
 
 
-def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it() -> None:
-    """Calls of other threads begin in one burst."""
+def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Calls of other threads begin in one burst; who made the one that fails is told."""
+    end_well = Activation.end_well
+
+    def fail(activation: Activation, turn: Turn, result: Any) -> None:
+        if result == "fails":
+            raise LookupError(result)
+        end_well(activation, turn, result)
+
+    monkeypatch.setattr(Activation, "end_well", fail)
     with new_runtime() as runtime:
         blocked, go = threading.Event(), threading.Event()
 
@@ -313,22 +326,43 @@ def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it() -> None:
             blocked.set()
             assert go.wait(SOON)
 
-        def fail() -> None:
-            msg = "no caller's callback does this"
-            raise LookupError(msg)
+        async def fails(_: Scripted) -> str:
+            return "fails"
 
         agents = [runtime.get(Scripted, key) for key in "abc"]
         for agent in agents:
             agent.ask(Scripted.do_async, _read)
         first = agents[0].submit(Scripted.do_async, block)
         assert blocked.wait(SOON)
-        second = agents[1].submit(Scripted.do_async, _read)
-        second.on_settled(fail)
+        second = agents[1].submit(Scripted.do_async, fails)
         third = agents[2].submit(Scripted.do_async, _read)
         while len(runtime.manager.loops._starting) < 2:
             time.sleep(0.001)
         go.set()
-        assert [reply.get() for reply in (first, second, third)] == [None, 0, 0]
+        assert [reply.get() for reply in (first, third)] == [None, 0]
+        with pytest.raises(LookupError, match="fails"):
+            second.get()
+        assert agents[1].ask(Scripted.read) == 0
+
+
+def test_a_callback_that_fails_keeps_nobody_else_waiting(
+    agent: AgentRef[Scripted], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; whoever waits for the same reply gets it at once."""
+    gate = Gate()
+    reply = agent.submit(Scripted.do, held(gate, lambda _: "done"))
+    gate.wait_for_entry()
+
+    def fail() -> None:
+        msg = "on purpose"
+        raise LookupError(msg)
+
+    then = threading.Event()
+    reply.on_settled(fail)
+    reply.on_settled(then.set)
+    gate.open()
+    assert then.wait(SOON)
+    assert "on purpose" in caplog.text
 
 
 def test_no_task_is_kept_that_the_loop_has_begun_and_ended() -> None:
