@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg.errors
@@ -237,14 +237,20 @@ class _Wire:
                 target.sendall(data)
         except OSError:
             pass
-        target.close()
+        _hang_up(target)
 
     def close(self) -> None:
         """Close everything."""
         self.flows.set()
-        self._listener.close()
-        for each in self._sockets:
-            each.close()
+        for each in (self._listener, *self._sockets):
+            _hang_up(each)
+
+
+def _hang_up(end: socket.socket) -> None:
+    # A mere close leaves the connection open, and its transaction, while a thread reads from it.
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
 
 
 def test_server_that_stops_answering(sql_server: SQLServer) -> None:
