@@ -78,12 +78,8 @@ class AdmittingActor(PassivatingActor):
     def _admit_after_all(self, call: Call) -> bool:
         """See to a message that came while the claim was given up, or the activation ended."""
         with self.lock:
-            if self.closed:
-                try:
-                    self.mailbox.remove(call)
-                except ValueError:  # somebody has taken it out to refuse it
-                    return True
-                return False
+            if self.closed:  # if it is not in there, somebody has taken it out to refuse it
+                return not self._take_out(call)
             if self.claimed or not self.mailbox:
                 return True
             self.claimed = True
@@ -95,10 +91,14 @@ class AdmittingActor(PassivatingActor):
         if call.reply_to is not None:
             return call.withdraw()
         with self.lock:
-            try:
-                self.mailbox.remove(call)
-            except ValueError:
-                return False
+            return self._take_out(call)
+
+    def _take_out(self, call: Call) -> bool:
+        """Remove a message from the mailbox; False if it is not in there. Lock held."""
+        try:
+            self.mailbox.remove(call)
+        except ValueError:
+            return False
         return True
 
     # -- pykka's own messages ------------------------------------------------------------------
