@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torpor.lanes import Lane
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from torpor.clock import Clock
     from torpor.workers import WorkerPool
 
-__all__ = ["Errands"]
+__all__ = ["Errands", "logged"]
+
+logger = logging.getLogger("torpor")
 
 T = TypeVar("T")
 
@@ -57,3 +60,16 @@ class Errands:
         """Give up errands past their deadline. To be called now and then."""
         for lane in list(self._lanes):
             lane.abandon_overdue()
+
+
+def logged(message: str, *details: object) -> Callable[[object, BaseException | None], None]:
+    """Return what takes the end of an errand without a result: an error is logged, as the last %s.
+
+    For errands that are run again anyway.
+    """
+
+    def done(_: object, error: BaseException | None) -> None:
+        if error is not None:
+            logger.warning(message, *details, error)
+
+    return done

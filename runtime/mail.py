@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torpor.address import side_key
 from torpor.bookkeeping import refused
 from torpor.calls import Call, Reply
+from torpor.errands import logged
 from torpor.events import MessageDelivered
 from torpor.origin import Mailed
 from torpor.outbox import LEASE, LONGEST_RETRY, TRANSIENT, retry_in
@@ -200,11 +201,10 @@ class Mail:
         self._tidy_later(actor.address, place.cursor, retry_at)
 
     def _tidy_later(self, address: str, cursor: int, retry_at: float | None) -> None:
-        def tidied(_: None, error: BaseException | None) -> None:
-            if error is not None:
-                logger.warning("%s: its mail will be trimmed later: %s", address, error)
-
-        self._manager.errands.run(lambda: self._tidy(address, cursor, retry_at), tidied)
+        self._manager.errands.run(
+            lambda: self._tidy(address, cursor, retry_at),
+            logged("%s: its mail will be trimmed later: %s", address),
+        )
 
     def _tidy(self, address: str, cursor: int, retry_at: float | None) -> None:
         """Remove applied messages, and say when the next one is due, unless one has come."""

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from torpor.calls import Call, Control, Reply
+from torpor.errands import logged
 from torpor.mail import is_mail, receiver_of
 from torpor.storage.errors import StorageError, TorporError, UnknownKindError
 
@@ -96,7 +97,10 @@ class Waker:
                     due.append(key)
             following = self._heap[0][0] if self._heap else None
         if due:
-            self._manager.errands.run(lambda: self._wake(due), _log)
+            self._manager.errands.run(
+                lambda: self._wake(due),
+                logged("cannot wake some who are due, will find them again: %s"),
+            )
         if following is not None:
             self._arm(following)
 
@@ -204,8 +208,3 @@ class Waker:
     def _repeat(self, tick: tuple[str, bool]) -> None:
         address, mail = tick
         self.tick(address, mail=mail)
-
-
-def _log(_: None, error: BaseException | None) -> None:
-    if error is not None:
-        logger.warning("cannot wake some who are due, will find them again: %s", error)

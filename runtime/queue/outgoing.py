@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torpor import outbox
+from torpor.errands import logged
 from torpor.queue.eventqueue import EventQueue
 from torpor.queue.publisher import Draft
 from torpor.queue.sources import agent_source
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from torpor.outbox import Outgoing
 
 __all__ = ["TOPIC_SCHEME", "TopicDeliverer", "publish"]
-
-logger = logging.getLogger("torpor")
 
 TOPIC_SCHEME = "topic"
 
@@ -65,7 +63,8 @@ class TopicDeliverer:
             except UNDECODABLE as error:
                 done(message, error)  # no event; those behind it wait until it is given up
         drain = self._opened().submit(topic, drafts)
-        self._manager.errands.run(drain, _log)
+        # Who waits for one of them has been told of an error, or will be.
+        self._manager.errands.run(drain, logged("messages for a topic are not published yet: %s"))
 
     def _opened(self) -> EventQueue:
         with self._lock:
@@ -73,11 +72,6 @@ class TopicDeliverer:
                 # Without subscribers it has neither thread nor connection, so none to close.
                 self._queue = EventQueue(self._manager.storage, clock=self._manager.clock)
             return self._queue
-
-
-def _log(_: None, error: BaseException | None) -> None:
-    if error is not None:  # who waits for it has been told, or will be
-        logger.warning("messages for a topic are not published yet: %s", error)
 
 
 def _draft(message: Outgoing, done: Callable[[Outgoing, BaseException | None], None]) -> Draft:
