@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Lane"]
 
 _GATHERING_SECONDS = 0.0001
-_GATHERINGS = 20
+_LONGEST_GATHERING = 0.002
+_LONGEST_PATIENCE = 0.02
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -68,6 +69,7 @@ class Lane(Generic[Item, Result]):
         self._scheduled = False
         self._batch: list[Item] | None = None
         self._last = self._last_but_one = 1
+        self._took = self._took_before = 0.0  # seconds that pass, whatever the runtime's clock says
         self._started = 0.0
         self._worker = False
 
@@ -122,19 +124,23 @@ class Lane(Generic[Item, Result]):
         return batch
 
     def _gather(self) -> None:
-        """Wait, while more and more come, for those that the last batches have answered.
+        """Wait for those that the last batches have answered, for half the time that one took.
 
-        Without, a few that are first go alone, then most behind them, and so on by turns: twice
-        the batches, and a small one costs about as much as a large one.
+        While more and more come, wait longer. Else a few that are first go alone, then most
+        behind them, and so on by turns: twice the batches, and a small one costs about as much
+        as a large one.
         """
         expected = max(self._last, self._last_but_one) * 3 // 4
         waiting = len(self._waiting) + len(self._urgent)
-        for _ in range(_GATHERINGS):
-            if waiting >= expected:
-                return
+        if waiting >= expected:
+            return
+        begin = time.perf_counter()
+        patience = min(max(self._took, self._took_before) / 2, _LONGEST_PATIENCE)
+        while waiting < expected:
             time.sleep(_GATHERING_SECONDS)
             before, waiting = waiting, len(self._waiting) + len(self._urgent)
-            if waiting == before:
+            waited = time.perf_counter() - begin
+            if waited >= patience and (waiting == before or waited >= _LONGEST_GATHERING):
                 return
 
     def _drain(self) -> None:
@@ -151,7 +157,9 @@ class Lane(Generic[Item, Result]):
         error: BaseException | None = None
         worker = self._worker = self._pool.on_worker()
         try:
+            begin = time.perf_counter()
             results = self._work(batch)
+            self._took_before, self._took = self._took, time.perf_counter() - begin
         except BaseException as raised:
             error = raised
             if not isinstance(raised, Exception):  # an interrupt of one caller, not of the others

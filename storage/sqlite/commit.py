@@ -11,7 +11,7 @@ from torpor.storage.plan import Write, plan
 from torpor.storage.records import Record, Rejected, Space
 from torpor.storage.rows import record_of_row, row_of_entry, row_of_record
 from torpor.storage.sqlite import statements as sql
-from torpor.storage.sqlite.direct import insert, write_directly
+from torpor.storage.sqlite.multirow import insert
 from torpor.storage.sqlite.rows import as_json, record_of_json
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ def apply_changes(connection: sqlite3.Connection, changes: Sequence[Change]) -> 
     Raises ``ValueError``, ``TypeError``, ``OverflowError``, ``RecursionError`` or
     ``sqlite3.DataError`` if one of them has no form to write.
     """
-    saved = write_directly(connection, changes)
-    return _apply(connection, changes) if saved is None else [*saved]
-
-
-def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     records: dict[Space, list[tuple[Any, ...]]] = {}
     entries: list[tuple[Any, ...]] = []

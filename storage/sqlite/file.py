@@ -140,6 +140,32 @@ class DatabaseFile:
 
         Whatever is raised, the transaction is rolled back, unless it was committed already.
         """
+
+        def transaction(connection: sqlite3.Connection, deadline: float) -> T:
+            self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
+            result = work(connection)
+            connection.execute("COMMIT")
+            return result
+
+        return self._written(transaction)
+
+    def write_alone(self, statement: str, parameters: Any) -> int:
+        """Run one ``statement`` as a transaction; return how many rows it wrote.
+
+        0 too if it has aborted itself by an error; nothing is written then.
+        """
+
+        def alone(connection: sqlite3.Connection, deadline: float) -> int:
+            try:
+                return self._execute(connection, statement, parameters, deadline).rowcount
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_ERROR:
+                    raise
+                return 0
+
+        return self._written(alone)
+
+    def _written(self, work: Callable[[sqlite3.Connection, float], T]) -> T:
         connection = None
         deadline = self._deadline()
         try:
@@ -147,9 +173,7 @@ class DatabaseFile:
                 msg = f"{self.path} is locked by another write of this process"
                 raise StorageUnavailableError(msg)
             connection = self._take()
-            self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
-            result = work(connection)
-            connection.execute("COMMIT")
+            result = work(connection, deadline)
             self._watch_wal(connection, deadline - self._busy_timeout)
         except sqlite3.Error as error:
             raise self._translated(error) from error

@@ -15,32 +15,30 @@ have a rowid for the same reason: rows of 1 KB in the tree of the text key halve
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from functools import cache
 
 from torpor.storage.records import Space
 
 __all__ = [
+    "CREATE",
     "DELETE_ENTRIES",
     "ENTRY_IDS",
     "FIELD",
     "INTEGRITY",
     "LIST_DUE",
     "LIST_THREADS",
-    "MAX_ROWS",
+    "REPLACE",
     "ROW",
     "SCHEMA",
-    "create",
+    "create_or_replace",
     "insert_entries",
     "list_keys",
     "list_records",
-    "padded",
     "read_entries",
     "read_record",
     "read_records",
     "read_revision",
     "read_revisions",
-    "replace",
     "strange_keys",
     "upsert",
     "vacuum",
@@ -93,22 +91,12 @@ CREATE TABLE entries (
 """
 )
 
-# Multi-row statements exist in these sizes only, so that they stay prepared. A batch is padded
-# to the next one with rows of NULL, which the statement passes over.
-_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-MAX_ROWS = _SIZES[-1]
-
 # Reals go through ``quote``, which writes all their digits (nearly: where SQLite has no long
 # doubles the last may differ, the checksum tells, and the row is read alone).
 
 # Between the fields and rows of ``read_records``. JSON has no such characters; where a kind or
 # a change's id has them, the row does not pass its checksum and is read alone.
 FIELD, ROW = "\x1f", "\x1e"
-
-
-def padded(rows: int) -> int:
-    """Return the size of the multi-row statement that takes ``rows`` rows."""
-    return _SIZES[bisect_left(_SIZES, rows)]
 
 
 @cache
@@ -281,28 +269,56 @@ def upsert(space: Space, rows: int) -> str:
     )
 
 
-@cache
-def create(rows: int) -> str:
-    """Write ``rows`` records where there is none."""
-    values = _values(_RECORD_COLUMNS, rows)
-    return f"INSERT INTO {Space.CHECKPOINTS.value} {values} ON CONFLICT (key) DO NOTHING"
+# What goes without reading first: see ``direct``. The columns that no such write changes are left
+# alone, and so are their indices.
+_WRITTEN = [name for name in _RECORD_COLUMNS[1:] if name not in {"deleted", "thread"}]
+_ONE_ROW = f"({', '.join(f'?{i}' for i in range(1, len(_RECORD_COLUMNS) + 1))})"
+
+# One record where there is none.
+CREATE = f"""
+    INSERT INTO {Space.CHECKPOINTS.value} ({", ".join(_RECORD_COLUMNS)}) VALUES {_ONE_ROW}
+    ON CONFLICT (key) DO NOTHING
+"""
+
+# One record in place of the one at the revision before, if that has no thread.
+REPLACE = f"""
+    UPDATE {Space.CHECKPOINTS.value}
+    SET {", ".join(f"{name} = ?{_RECORD_COLUMNS.index(name) + 1}" for name in _WRITTEN)}
+    WHERE key = ?1 AND rev = ?2 - 1 AND deleted = 0 AND thread IS NULL
+"""
 
 
 @cache
-def replace(rows: int) -> str:
-    """Write ``rows`` records in place of those at the revision before that have no thread."""
-    columns = {name: f"new.column{i}" for i, name in enumerate(_RECORD_COLUMNS, start=1)}
-    source = f"FROM (VALUES {_places(_RECORD_COLUMNS, rows)}) AS new"
-    if rows == 1:  # a fifth faster without a table of one row
-        columns = {name: f"?{i}" for i, name in enumerate(_RECORD_COLUMNS, start=1)}
-        source = ""
-    key, rev = columns.pop("key"), columns["rev"]
-    del columns["deleted"], columns["thread"]  # they stay, and so do their indices
-    return f"""
-        UPDATE {Space.CHECKPOINTS.value}
-        SET {", ".join(f"{name} = {value}" for name, value in columns.items())} {source}
-        WHERE key = {key} AND rev = {rev} - 1 AND deleted = 0 AND thread IS NULL
+def create_or_replace(rows: int) -> str:
+    """Do for each of ``rows`` records what fits its revision; all or, with an error, nothing.
+
+    Three times as fast as ``UPDATE ... FROM (VALUES ...)``, which puts all rows by twice.
     """
+    table = Space.CHECKPOINTS.value
+    new = ", ".join(f"new.column{i}" for i in range(1, len(_RECORD_COLUMNS) + 1))
+    fits = f"{table}.rev = excluded.rev - 1 AND {table}.deleted = 0 AND {table}.thread IS NULL"
+    replaced = [f"{name} = excluded.{name}" for name in _WRITTEN if name != "rev"]
+    abort = _abort("excluded.key")
+    replaced.append(f"rev = CASE WHEN {fits} THEN excluded.rev ELSE {abort} END")
+    return f"""
+        INSERT INTO {table} ({", ".join(_RECORD_COLUMNS)})
+        SELECT {new} FROM (VALUES {_places(_RECORD_COLUMNS, rows)}) AS new
+        LEFT JOIN {table} AS stored ON stored.key = new.column1
+        WHERE CASE
+            WHEN new.column1 IS NULL THEN 0
+            WHEN (stored.rowid IS NULL) = (new.column2 = 1) THEN 1
+            ELSE {_abort("new.column1")}
+        END
+        ON CONFLICT (key) DO UPDATE SET {", ".join(replaced)}
+    """
+
+
+def _abort(key: str) -> str:
+    """Return an expression that raises an error: no JSON begins so.
+
+    It is no constant, which SQLite might compute beforehand.
+    """
+    return f"json('?' || {key})"
 
 
 @cache

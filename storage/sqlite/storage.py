@@ -16,6 +16,7 @@ from torpor.storage.records import Due, Record, Rejected, Space
 from torpor.storage.rows import record_of_row
 from torpor.storage.sqlite import statements as sql
 from torpor.storage.sqlite.commit import apply_changes
+from torpor.storage.sqlite.direct import write_directly
 from torpor.storage.sqlite.file import DatabaseFile, Synchronous
 from torpor.storage.sqlite.rows import (
     as_json,
@@ -266,6 +267,9 @@ class SQLiteStorage(Storage):
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         try:
+            saved = write_directly(self._file, changes)
+            if saved is not None:
+                return saved
             return self._file.write(lambda connection: apply_changes(connection, changes))
         except (*_UNSTORABLE, CorruptRecordError) as error:
             if len(changes) == 1:
