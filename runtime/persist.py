@@ -103,10 +103,10 @@ def reset(agent: Agent, spec: AgentSpec, encoded: bytes) -> None:
 def fresh(spec: AgentSpec, initial: Mapping[str, Any] | None, address: str) -> Agent:
     """Return an agent that was never saved; ``InvalidStateError`` if a field lacks its value."""
     values = dict(initial or {})
-    allows_extra = spec.cls.model_config.get("extra") == "allow"
-    unknown = sorted(set(values) - set(spec.cls.model_fields))
-    if unknown and not allows_extra:
-        raise _invalid(address, f"initial has no field {', '.join(unknown)}")
+    if values and spec.cls.model_config.get("extra") != "allow":
+        unknown = sorted(set(values) - set(spec.cls.model_fields))
+        if unknown:
+            raise _invalid(address, f"initial has no field {', '.join(unknown)}")
     try:
         return spec.cls.model_validate(values, by_name=True, by_alias=False)
     except ValidationError as error:

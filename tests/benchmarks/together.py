@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from torpor import Reply
 
-__all__ = ["in_tasks", "in_threads", "pipelined"]
+__all__ = ["Sharing", "in_tasks", "in_threads", "pipelined", "straight"]
 
 T = TypeVar("T")
+
+
+class Sharing(Protocol):
+    """Has ``callers`` share ``work(caller, i)`` for i in 0 … n - 1."""
+
+    __name__: str
+
+    def __call__(self, callers: int, n: int, work: Callable[[int, int], object], /) -> None:
+        """Do so."""
 
 
 def in_threads(callers: int, n: int, work: Callable[[int, int], object]) -> None:
@@ -49,6 +58,16 @@ async def in_tasks(
     async with asyncio.TaskGroup() as group:
         for caller in range(callers):
             group.create_task(run(caller))
+
+
+def straight(callers: int, n: int, work: Callable[[int, int], object]) -> None:
+    """Have ``callers`` tasks share work that blocks, called straight from them, by turns."""
+
+    async def call(caller: int, i: int) -> None:
+        work(caller, i)
+        await asyncio.sleep(0)
+
+    asyncio.run(in_tasks(callers, n, call))
 
 
 def pipelined(
