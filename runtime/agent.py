@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -41,6 +42,8 @@ class AgentHost(Protocol):
     """Where an agent object lives: an activation, or a detached copy's holder."""
 
     agent_id: str
+    seen: tuple[object, ...] | None
+    """The values of all fields that were encoded last, in order; None if that is not known."""
 
     @property
     def agent_thread(self) -> AgentThread:
@@ -186,6 +189,11 @@ class Agent(BaseModel):
             msg = f"{cls.__qualname__}: {error}"
             raise AgentDefinitionError(msg) from error
         cls.agent_spec = AgentSpec(cls, kind, version, options)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        with suppress(AttributeError):
+            _host_of(self).seen = None  # a field that is set again comes last
 
     @property
     def id(self) -> str:

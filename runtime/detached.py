@@ -34,6 +34,7 @@ class _DetachedHost:
 
     def __init__(self, storage: Storage, kind: str, key: str, partition: str | None) -> None:
         self.agent_id = key
+        self.seen: tuple[object, ...] | None = None
         self.partition = partition
         self.address = address_of(kind, partition, key)
         self.rev = 0

@@ -204,6 +204,16 @@ class DurableActor(GatedActor):
         else:
             self._resume()
 
+    def drop_changes(self, found: int) -> None:
+        """Give up answered turns that can't be saved: another process has stored ``found``."""
+        with self.lock:
+            lost = self.changes
+            self.forget_changes()
+        if lost:
+            self.manager.note_conflict(
+                ConflictDetected(self.address, expected=self.rev, found=found, lost_turns=lost)
+            )
+
     def _failed(self, error: BaseException) -> None:
         now = self.manager.clock.monotonic()
         with self.lock:

@@ -138,8 +138,10 @@ class ThawingActor(TransactionalActor):
         spec = self.registration.spec
         if self.refreshing:
             self.refreshing = False
-            if self.agent is not None and self.rev == (record.rev if record else 0):
+            found = record.rev if record else 0
+            if self.agent is not None and self.rev == found:
                 return
+            self.drop_changes(found)
         system: SystemState | None = None
         if record is None:
             agent = persist.fresh(spec, self.initial, self.address)

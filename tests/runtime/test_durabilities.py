@@ -296,6 +296,53 @@ def test_a_lost_turn_of_a_later_change_is_counted(
     assert event.lost_turns == 2
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_fresh_look_that_drops_what_was_answered_says_so(
+    runtime: Runtime, other: Runtime, storage: FaultyStorage, watch: Watch, *, deleted: bool
+) -> None:
+    """What can't be saved gives way to what another process stored: a conflict like any other."""
+    agent = runtime.get(Lazy, "a")
+    agent.ask(Lazy.add)
+    agent.hibernate()
+    for text in ("x" * 300, "y"):
+        agent.ask(Lazy.write, text)
+    storage.max_document_bytes = 200
+    with pytest.raises(RecordTooLargeError):
+        agent.hibernate()
+    theirs = other.get(Lazy, "a")
+    theirs.ask(Lazy.add, 10)
+    theirs.hibernate()
+    if deleted:
+        theirs.delete()
+
+    assert agent.options(fresh=True).ask(Lazy.read) == (0 if deleted else 11)
+
+    [event] = watch.of(ConflictDetected)
+    assert (event.agent, event.lost_turns) == (agent.address, 2)
+    assert (event.expected, event.found) == (1, 0 if deleted else 2)
+    agent.ask(Lazy.add)
+    agent.hibernate()
+    assert len(watch.of(ConflictDetected)) == 1
+
+
+def test_a_fresh_look_at_what_nobody_changed_drops_nothing(
+    runtime: Runtime, storage: FaultyStorage, watch: Watch
+) -> None:
+    """What can't be saved stays, as long as it goes on from what is stored."""
+    agent = runtime.get(Lazy, "a")
+    agent.ask(Lazy.write, "x" * 300)
+    storage.max_document_bytes = 200
+    with pytest.raises(RecordTooLargeError):
+        agent.hibernate()
+
+    assert agent.options(fresh=True).ask(Lazy.do, lambda me: len(me.log)) == 1
+
+    assert watch.of(ConflictDetected) == []
+    storage.max_document_bytes = None
+    agent.hibernate()
+    assert saved_count(storage, agent) == 0
+
+
 def test_a_state_too_large_to_save_stays_in_memory(
     runtime: Runtime, storage: FaultyStorage, watch: Watch
 ) -> None:

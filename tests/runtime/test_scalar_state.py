@@ -44,6 +44,24 @@ class Plain(Agent):
         raise LookupError
 
 
+class Pair(Agent):
+    """Has two fields of one type."""
+
+    first: int = 1
+    second: int = 2
+
+    def read(self) -> tuple[int, int]:
+        """Change nothing."""
+        return self.first, self.second
+
+    def swap(self) -> None:
+        """Delete both, and set them in the other order, each to what the other was."""
+        first, second = self.first, self.second
+        del self.first, self.second
+        self.second = first
+        self.first = second
+
+
 class Tracked(Plain, track_commands=True):
     """Journals its commands."""
 
@@ -127,6 +145,27 @@ def test_what_can_change_in_itself_is_not_taken_for_plain(runtime: Runtime) -> N
 
     assert agent.ask(Plain.read) == 0.0
     assert rev(agent) == 0
+
+
+def test_fields_that_were_deleted_are_not_told_by_their_order(runtime: Runtime) -> None:
+    """Set again they come in another order, and the same values are another state."""
+    agent = runtime.get(Pair, "a")
+    for _ in range(2):
+        agent.ask(Pair.read)
+
+    agent.ask(Pair.swap)
+    agent.hibernate()
+
+    assert agent.ask(Pair.read) == (2, 1)
+
+
+def test_an_agent_that_lives_in_no_runtime_is_a_model_like_any_other() -> None:
+    """A field can be deleted from it too."""
+    pair = Pair()
+
+    del pair.first
+
+    assert not hasattr(pair, "first")
 
 
 def test_a_rollback_after_turns_that_only_read(runtime: Runtime) -> None:
