@@ -182,6 +182,7 @@ class DurableActor(GatedActor):
                 # Its turns were answered, and built upon: none is undone, so no tick among them
                 # is tried again. A tick is stored with what it did, or both are not.
                 self.inflight = None
+                self.stalled = None  # other than an outage, what is called next may mend it
                 self.dirty = True
                 self.changes += inflight.count
                 self.unsavable = error

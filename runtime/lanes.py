@@ -24,7 +24,7 @@ __all__ = ["Lane"]
 
 _GATHERING_SECONDS = 0.0001
 _LONGEST_GATHERING = 0.002
-_LONGEST_PATIENCE = 0.02
+_LONGEST_PATIENCE = 0.005
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -126,9 +126,9 @@ class Lane(Generic[Item, Result]):
     def _gather(self) -> None:
         """Wait for those that the last batches have answered, for half the time that one took.
 
-        While more and more come, wait longer. Else a few that are first go alone, then most
-        behind them, and so on by turns: twice the batches, and a small one costs about as much
-        as a large one.
+        While more and more come, wait longer; if a turn waits, not at all. Without, a few that
+        are first go alone, then most behind them, and so on by turns: twice the batches, and a
+        small one costs about as much as a large one.
         """
         expected = max(self._last, self._last_but_one) * 3 // 4
         waiting = len(self._waiting) + len(self._urgent)
@@ -136,7 +136,7 @@ class Lane(Generic[Item, Result]):
             return
         begin = time.perf_counter()
         patience = min(max(self._took, self._took_before) / 2, _LONGEST_PATIENCE)
-        while waiting < expected:
+        while waiting < expected and not self._urgent:
             time.sleep(_GATHERING_SECONDS)
             before, waiting = waiting, len(self._waiting) + len(self._urgent)
             waited = time.perf_counter() - begin

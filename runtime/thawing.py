@@ -117,8 +117,7 @@ class ThawingActor(TransactionalActor):
             if not isinstance(cause, Exception) and not self.pool.on_worker():
                 self.agent = None  # a worker loads it anew: this thread is interrupted
                 raise
-            self._thaw_failed(cause)
-            return False
+            return self._thaw_failed(cause)
         return True
 
     def loaded(self, record: Record | None, error: BaseException | None) -> None:
@@ -183,8 +182,7 @@ class ThawingActor(TransactionalActor):
             self.refreshing = False
             return True
         if now >= self.load_since + MAX_RETRY_SECONDS:
-            self._thaw_failed(error)
-            return False
+            return self._thaw_failed(error)
         self.run_later(backoff(self.load_attempts))
         return False
 
@@ -203,13 +201,20 @@ class ThawingActor(TransactionalActor):
             self.batch = None
         return calls
 
-    def _thaw_failed(self, cause: BaseException) -> None:
-        """Fail closed: tell everybody why, and leave; nothing was changed."""
+    def _thaw_failed(self, cause: BaseException) -> bool:
+        """Fail closed: tell everybody why, and leave; nothing was changed.
+
+        True: it stays. That was a fresh look, and what is in memory was answered already.
+        """
         self.manager.note_thaw_failure(ThawFailed(self.address, cause))
         with self.lock:
-            self.close()
+            stays = self.agent is not None and self.dirty
+            self.refreshing = False
+            if not stays:
+                self.close()
         for call in self.take_all():
             self._refuse_thaw(call, cause)
+        return stays
 
     def _refuse_thaw(self, call: Call, cause: BaseException) -> None:
         if call.start():

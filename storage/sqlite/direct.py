@@ -36,9 +36,10 @@ def write_directly(file: DatabaseFile, changes: Sequence[Change]) -> list[Saved]
     if records is None:
         return None
     rows = [row_of_record(record) for record in records]
-    if len(rows) == 1:
-        statement = sql.CREATE if records[0].rev == 1 else sql.REPLACE
-        written = file.write_alone(statement, rows[0])
+    if len(rows) == 1 and records[0].rev == 1:
+        written = file.write_alone(sql.CREATE, rows[0])
+    elif len(rows) == 1:
+        written = file.write_alone(sql.REPLACE, sql.parameters_of_replace(rows[0]))
     else:
         size, parameters = padded(rows)
         written = file.write_alone(sql.create_or_replace(size), parameters)

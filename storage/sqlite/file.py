@@ -93,6 +93,7 @@ class DatabaseFile:
             "synchronous": synchronous,
             "fullfsync": int(synchronous == "full"),  # macOS: fsync alone leaves data in the disk
             "cache_size": -_CACHE_KIBIBYTES,
+            "temp_store": "memory",  # what a batch puts by: there may be no folder to write to
             "wal_autocheckpoint": _CHECKPOINT_PAGES,
             "journal_size_limit": _MAX_WAL_BYTES,
         }
@@ -178,11 +179,16 @@ class DatabaseFile:
         except sqlite3.Error as error:
             raise self._translated(error) from error
         finally:
-            if connection is not None:
-                self._give_back(connection)
-            # An interrupt may have come before or after ``acquire``: only its owner can release.
-            with suppress(RuntimeError):
-                self._write_lock.release()
+            # An interrupt may come anywhere: before or after ``acquire``, too, so that this is not
+            # the lock's owner, which alone can release it; and at each call in here.
+            try:
+                if connection is not None:
+                    self._give_back(connection)
+            finally:
+                try:  # noqa: SIM105 - suppress() is a call, before the lock is released
+                    self._write_lock.release()
+                except RuntimeError:
+                    pass
         return result
 
     def _deadline(self) -> float:

@@ -16,6 +16,7 @@ have a rowid for the same reason: rows of 1 KB in the tree of the text key halve
 from __future__ import annotations
 
 from functools import cache
+from operator import itemgetter
 
 from torpor.storage.records import Space
 
@@ -34,6 +35,7 @@ __all__ = [
     "insert_entries",
     "list_keys",
     "list_records",
+    "parameters_of_replace",
     "read_entries",
     "read_record",
     "read_records",
@@ -269,23 +271,30 @@ def upsert(space: Space, rows: int) -> str:
     )
 
 
+def _places(columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return ", ".join([row] * rows)
+
+
 # What goes without reading first: see ``direct``. The columns that no such write changes are left
 # alone, and so are their indices.
 _WRITTEN = [name for name in _RECORD_COLUMNS[1:] if name not in {"deleted", "thread"}]
-_ONE_ROW = f"({', '.join(f'?{i}' for i in range(1, len(_RECORD_COLUMNS) + 1))})"
 
 # One record where there is none.
 CREATE = f"""
-    INSERT INTO {Space.CHECKPOINTS.value} ({", ".join(_RECORD_COLUMNS)}) VALUES {_ONE_ROW}
-    ON CONFLICT (key) DO NOTHING
+    INSERT INTO {Space.CHECKPOINTS.value} ({", ".join(_RECORD_COLUMNS)})
+    VALUES {_places(_RECORD_COLUMNS, 1)} ON CONFLICT (key) DO NOTHING
 """
 
-# One record in place of the one at the revision before, if that has no thread.
+# One record in place of the one at the revision before, if that has no thread; its parameters
+# are ``parameters_of_replace`` of its row.
 REPLACE = f"""
-    UPDATE {Space.CHECKPOINTS.value}
-    SET {", ".join(f"{name} = ?{_RECORD_COLUMNS.index(name) + 1}" for name in _WRITTEN)}
-    WHERE key = ?1 AND rev = ?2 - 1 AND deleted = 0 AND thread IS NULL
+    UPDATE {Space.CHECKPOINTS.value} SET {", ".join(f"{name} = ?" for name in _WRITTEN)}
+    WHERE key = ? AND rev = ? - 1 AND deleted = 0 AND thread IS NULL
 """
+parameters_of_replace = itemgetter(
+    *(_RECORD_COLUMNS.index(name) for name in (*_WRITTEN, "key", "rev"))
+)
 
 
 @cache
@@ -332,11 +341,6 @@ def _values(columns: tuple[str, ...], rows: int) -> str:
         f"({', '.join(columns)})"
         f" SELECT * FROM (VALUES {_places(columns, rows)}) WHERE column1 IS NOT NULL"
     )
-
-
-def _places(columns: tuple[str, ...], rows: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
-    return ", ".join([row] * rows)
 
 
 # By a JSON array of [thread id, seq]: every entry of that thread before that seq.

@@ -135,7 +135,7 @@ def test_who_is_alone_for_long_does_not_wait(bench: Bench, time: Time) -> None:
 
 
 def test_a_storage_that_hung_is_no_reason_to_wait(bench: Bench, time: Time) -> None:
-    """The wait is of 20 ms at most, however long a batch took."""
+    """The wait is of 5 ms at most, however long a batch took."""
     bench.takes = 10.0
     bench.submit(BATCH)
     bench.pool.run()
@@ -144,7 +144,17 @@ def test_a_storage_that_hung_is_no_reason_to_wait(bench: Bench, time: Time) -> N
     bench.submit(["a"])
     bench.pool.run()
 
-    assert bench.began[-1] - before == pytest.approx(0.02, abs=0.0002)
+    assert bench.began[-1] - before == pytest.approx(0.005, abs=0.0002)
+
+
+def test_what_a_turn_waits_for_is_not_kept_waiting(bench: Bench, time: Time) -> None:
+    """An urgent item goes at once, and takes with it who waits already."""
+    bench.submit(["a"])
+    bench.lane.submit("x", urgent=True)
+    bench.pool.run()
+
+    assert bench.batches == [["x", "a"]]
+    assert bench.began == [time.now - bench.takes] == [0.0]
 
 
 def test_while_more_and_more_come_they_are_waited_for(time: Time) -> None:

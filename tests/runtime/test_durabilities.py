@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Scripted, fail_again, saved_count
+from tests.runtime.kit import PATIENCE, Scripted, begin, fail_again, saved_count, wait_for
 from torpor import (
     ConflictDetected,
+    CorruptRecordError,
     Hibernated,
     RecordTooLargeError,
     Runtime,
     SaveFailed,
+    StorageError,
     StorageUnavailableError,
+    ThawError,
 )
 
 if TYPE_CHECKING:
@@ -340,6 +343,53 @@ def test_a_fresh_look_at_what_nobody_changed_drops_nothing(
     assert watch.of(ConflictDetected) == []
     storage.max_document_bytes = None
     agent.hibernate()
+    assert saved_count(storage, agent) == 0
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_fresh_look_that_fails_drops_nothing(
+    runtime: Runtime, storage: FaultyStorage, clock: ObservedClock, watch: Watch, *, outage: bool
+) -> None:
+    """Its caller hears why; what was answered, and is only in memory, stays there."""
+    agent = runtime.get(Lazy, "a")
+    agent.ask(Lazy.write, "x" * 300)
+    storage.max_document_bytes = 200
+    with pytest.raises(RecordTooLargeError):
+        agent.hibernate()
+
+    if outage:
+        storage.fail_next("read", times=2)
+        reply = agent.options(fresh=True, timeout=None).submit(Lazy.read)
+        clock.pass_backoff(60)
+    else:
+        storage.fail_next("read", error=CorruptRecordError(agent.address, "on purpose"))
+        reply = agent.options(fresh=True).submit(Lazy.read)
+    wait_for(reply)
+    with pytest.raises(ThawError):
+        reply.get()
+
+    assert agent.ask(Lazy.do, lambda me: len(me.log)) == 1
+    assert watch.of(ConflictDetected) == []
+    storage.max_document_bytes = None
+
+
+def test_a_state_that_is_refused_after_a_failure_can_be_mended(
+    runtime: Runtime, storage: FaultyStorage, clock: ObservedClock, watch: Watch
+) -> None:
+    """Calls are refused while saving fails; if then the state is to blame they are let in."""
+    agent = runtime.get(Lazy, "a")
+    agent.ask(Lazy.write, "x" * 300)
+    storage.fail_next("commit", error=StorageError("on purpose"))
+    hibernation = begin(agent.hibernate)
+    watch.wait(SaveFailed)
+    storage.max_document_bytes = 200
+    clock.pass_backoff()
+    with pytest.raises(RecordTooLargeError):
+        hibernation.result(PATIENCE)
+
+    agent.ask(Lazy.do, lambda me: setattr(me, "log", ()))
+    agent.hibernate()
+
     assert saved_count(storage, agent) == 0
 
 

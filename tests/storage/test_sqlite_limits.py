@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
+from unittest.mock import Mock
 
 import pytest
 
@@ -76,6 +78,26 @@ def test_broken_off_write(sqlite_path: Path, error: type[BaseException]) -> None
 
         assert file.fetch("SELECT count(*) FROM checkpoints", ()) == (0,)
         assert file.write(lambda _: "written") == "written"
+
+
+def test_an_interrupt_while_a_write_ends_leaves_no_lock(
+    sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it comes, other threads can write afterwards."""
+    with closing(open_file(sqlite_path)) as file:
+        with monkeypatch.context() as patch:
+            patch.setattr(file, "_give_back", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                file.write(lambda _: None)
+
+        with ThreadPoolExecutor() as other:
+            assert other.submit(file.write, lambda _: "written").result(PATIENCE) == "written"
+
+
+def test_large_batches_need_no_temporary_files(sqlite_path: Path) -> None:
+    """There may be no place for them, as in containers whose only volume holds the store."""
+    with closing(open_file(sqlite_path)) as file:
+        assert file.fetch("PRAGMA temp_store", ()) == (2,)
 
 
 def test_connection_that_cannot_roll_back(sqlite_path: Path) -> None:
