@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import NullPool, create_engine, inspect
 
 from tests.places.sql import MARIADB, POSTGRESQL
 from torpor.storage import migrations
@@ -17,7 +17,7 @@ from torpor.storage.sql import SQLStorage
 from torpor.storage.testing.kit import owned, payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
 def engine(
     request: pytest.FixtureRequest, empty_place: Callable[[str], str], tmp_path: Path
-) -> Engine:
+) -> Iterator[Engine]:
     """Return an engine for each database in turn."""
     if request.param == "sqlite":
-        return create_engine(f"sqlite:///{tmp_path}/app.db")
-    empty_place(request.param)
-    return {"postgresql": POSTGRESQL, "mariadb": MARIADB}[request.param].admin
+        engine = create_engine(f"sqlite:///{tmp_path}/app.db")
+        yield engine
+        engine.dispose()
+    else:
+        empty_place(request.param)
+        yield {"postgresql": POSTGRESQL, "mariadb": MARIADB}[request.param].admin
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_migration_makes_what_create_makes(engine: Engine, schema: str | None) -
 def test_unknown_version(operation: str) -> None:
     """A migration names a version that this code knows, or does nothing."""
     with pytest.raises(ConfigurationError, match="no version 2"):
-        _migrate(create_engine("sqlite://"), getattr(migrations, operation), 2)
+        _migrate(create_engine("sqlite://", poolclass=NullPool), getattr(migrations, operation), 2)
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mysql", "sqlite"])
