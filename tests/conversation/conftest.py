@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conversation.kit import Script, Shop, effects
+from tests.conversation.kit import Script, Shop, call, calls, effects
 from tests.places.fixtures import all_places, empty_place
 from tests.places.registry import FEATURE_PLACES
 from tests.runtime.quiet import QuietClock
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torpor import AgentRef
+    from torpor.conversation import Interrupt
     from torpor.storage import Storage
 
 __all__ = ["all_places", "empty_place", "storage"]
@@ -64,3 +65,11 @@ def ref(runtime: Runtime, model: Script) -> AgentRef[Shop]:
 def chat(ref: AgentRef[Shop]) -> Conversation[Shop]:
     """Return a conversation with the clerk."""
     return Conversation(ref)
+
+
+@pytest.fixture
+def waiting(chat: Conversation[Shop], model: Script) -> Interrupt:
+    """Let the clerk ask for a refund's approval."""
+    model.replies.append(calls(call("refund", order=7)))
+    [interrupt] = chat.say("refund order 7").interrupts
+    return interrupt

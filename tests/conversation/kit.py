@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torpor import Runtime
     from torpor.conversation import Tool
 
-__all__ = ["PATIENCE", "Gate", "Script", "Shop", "Watch", "call", "calls", "effects"]
+__all__ = ["PATIENCE", "Gate", "Script", "Shop", "Watch", "call", "calls", "effects", "entries"]
 
 PATIENCE = 20.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -173,3 +173,10 @@ class Shop(ConversationAgent):
     instructions = "You are a clerk."
 
     greeting: str = "hello"
+
+
+def entries(runtime: Runtime, *kinds: str) -> list[tuple[str, Any]]:
+    """Return kind and payload of what the journal has of some kinds."""
+    copy = runtime.thaw(Shop, "ada")
+    assert copy is not None
+    return [(e.kind, e.payload) for e in copy.thread.entries(kinds=kinds)]
