@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import ObservedClock, Watch
+from tests.runtime.kit import ObservedClock, Scripted, Watch
 from torpor import Runtime
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from torpor.ref import AgentRef
     from torpor.storage import Storage
 
 
@@ -82,3 +83,11 @@ def other(memory: MemoryStorage) -> Iterator[Runtime]:
     """Return the runtime of another process on the same storage."""
     with Runtime(memory) as runtime:
         yield runtime
+
+
+@pytest.fixture
+def agent(ticking: Runtime) -> AgentRef[Scripted]:
+    """Return an agent that is awake and stored."""
+    agent = ticking.get(Scripted, "a")
+    agent.ask(Scripted.add, 1)
+    return agent

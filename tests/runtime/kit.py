@@ -34,6 +34,7 @@ __all__ = [
     "begin",
     "eventually",
     "fail_again",
+    "other_process_adds",
     "run_all_queued",
     "saved_count",
     "wait_for",
@@ -170,3 +171,9 @@ def saved_count(storage: Storage, ref: AgentRef[Any]) -> int | None:
     """Return the count that is stored, None if nothing is."""
     checkpoint = storage.get_checkpoint(ref.address)
     return None if checkpoint is None else checkpoint.value["count"]
+
+
+def other_process_adds(other: Runtime, n: int) -> None:
+    """Change the agent behind the runtime's back, on the newest state."""
+    ref = other.get(Scripted, "a").options(fresh=True)
+    ref.ask(Scripted.add, n)

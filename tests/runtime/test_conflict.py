@@ -1,4 +1,4 @@
-"""Another process has written the agent since it was thawed."""
+"""Another process has written the agent since it was thawed: its turns run again."""
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -6,60 +6,27 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import PATIENCE, Gate, Scripted, Watch, run_all_queued, saved_count, wait_for
-from torpor import (
-    Agent,
-    ConflictDetected,
-    ConflictError,
-    CorruptRecordError,
-    DeadLetter,
-    Runtime,
-    Thawed,
-    TorporError,
-    command,
+from tests.runtime.kit import (
+    PATIENCE,
+    Gate,
+    Scripted,
+    Watch,
+    other_process_adds,
+    run_all_queued,
+    saved_count,
+    wait_for,
 )
-from torpor.storage.faulty import FaultyStorage
+from torpor import ConflictDetected, ConflictError, Runtime, Thawed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.runtime.kit import ObservedClock
     from torpor.ref import AgentRef
     from torpor.storage import Storage
-
-
-class Strict(Scripted, kind="scripted"):
-    """Has turns that may not be run again."""
-
-    @command(rerun=False)
-    def add_once(self, n: int = 1) -> int:
-        """Change the state, once."""
-        self.count += n
-        return self.count
-
-    @command(rerun=False)
-    def read_once(self) -> int:
-        """Change nothing, once."""
-        return self.count
-
-
-@pytest.fixture
-def agent(ticking: Runtime) -> AgentRef[Scripted]:
-    """Return an agent that is awake and stored."""
-    agent = ticking.get(Scripted, "a")
-    agent.ask(Scripted.add, 1)
-    return agent
-
-
-def other_process_adds(other: Runtime, n: int) -> None:
-    """Change the agent behind the runtime's back, on the newest state."""
-    ref = other.get(Scripted, "a").options(fresh=True)
-    ref.ask(Scripted.add, n)
+    from torpor.storage.faulty import FaultyStorage
 
 
 def test_a_turn_runs_again_on_the_newest_state(
@@ -167,207 +134,6 @@ def test_a_turn_keeps_its_arguments_deadline_and_reply(
     assert (call.deadline, call.attempts) == (deadline, 1)
 
 
-def test_a_turn_that_may_not_run_again_is_not_applied(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted]
-) -> None:
-    """``rerun=False`` gets ``ConflictError(outcome="not_applied")`` (DESIGN 5, Conflict)."""
-    agent.hibernate()
-    ticking.manager._registrations.clear()
-    strict = ticking.get(Strict, "a")
-    strict.ask(Strict.read)
-    other_process_adds(other, 10)
-
-    with pytest.raises(ConflictError) as raised:
-        strict.ask(Strict.add_once, 5)
-
-    error = raised.value
-    assert (error.key, error.outcome) == (agent.address, "not_applied")
-    assert strict.ask(Strict.read) == 11
-
-
-def test_a_told_turn_that_may_not_run_again_is_a_dead_letter(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted]
-) -> None:
-    """Without a caller its fate is an event (DESIGN 6, HC-23)."""
-    agent.hibernate()
-    ticking.manager._registrations.clear()
-    watch = Watch(ticking)
-    strict = ticking.get(Strict, "a")
-    strict.ask(Strict.read)
-    other_process_adds(other, 10)
-
-    strict.tell(Strict.add_once, 5)
-
-    [letter] = watch.wait(DeadLetter)
-    assert letter.method == "add_once"
-    assert isinstance(letter.error, ConflictError)
-    assert strict.ask(Strict.read) == 11
-
-
-@pytest.mark.parametrize("way", ["ask", "submit"])
-def test_a_turn_that_let_a_call_out_is_not_run_again(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted], way: str
-) -> None:
-    """What has had an effect elsewhere is not repeated (DESIGN 5, Conflict)."""
-    runs: list[int] = []
-    receiver = ticking.get(Scripted, "receiver")
-    other_process_adds(other, 10)
-
-    def call_out(me: Scripted) -> None:
-        runs.append(me.count)
-        me.count += 1
-        if way == "ask":
-            receiver.ask(Scripted.add)
-        else:
-            receiver.submit(Scripted.add)
-
-    with pytest.raises(ConflictError) as raised:
-        agent.ask(Scripted.do, call_out)
-
-    assert raised.value.outcome == "not_applied"
-    assert runs == [1]
-    assert (receiver.ask(Scripted.read), agent.ask(Scripted.read)) == (1, 11)
-
-
-def test_neighbours_of_a_turn_that_is_not_run_again_are_run_again(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage
-) -> None:
-    """Only the turn that let a call out fails; those before and behind it succeed."""
-    receiver = ticking.get(Scripted, "receiver")
-    gate = Gate()
-
-    def call_out(me: Scripted) -> None:
-        receiver.submit(Scripted.add)
-        gate.pass_through()
-        me.count += 100
-
-    with storage.hang_next("commit", keys=[agent.address]) as hang:
-        calling = agent.submit(Scripted.do, call_out)
-        gate.wait_for_entry()
-        behind = agent.submit(Scripted.add, 1)
-        other_process_adds(other, 10)
-        gate.open()
-        assert hang.entered.wait(PATIENCE)
-        last = agent.submit(Scripted.add, 1)
-
-    with pytest.raises(ConflictError):
-        calling.get()
-    assert (behind.get(), last.get()) == (12, 13)
-
-
-def test_a_call_that_was_kept_back_is_made_by_the_second_run_alone(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage
-) -> None:
-    """A call that never left is no reason not to run again, and is not sent twice."""
-    receiver = ticking.get(Scripted, "receiver")
-    entered = threading.Event()
-
-    def call(me: Scripted) -> int:
-        entered.set()
-        return receiver.ask(Scripted.add, me.count)
-
-    with storage.hang_next("commit", keys=[agent.address]) as hang:
-        first = agent.submit(Scripted.add, 1)
-        assert hang.entered.wait(PATIENCE)
-        calling = agent.submit(Scripted.do, call)
-        assert entered.wait(PATIENCE)
-        other_process_adds(other, 10)
-
-    assert first.get() == 12
-    assert calling.get() == 12
-    assert receiver.ask(Scripted.read) == 12
-
-
-def test_held_tells_of_a_stale_run_are_not_sent(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted]
-) -> None:
-    """Only the run that was saved tells others."""
-    receiver = ticking.get(Scripted, "receiver")
-    other_process_adds(other, 10)
-
-    def tell(me: Scripted) -> int:
-        me.count += 1
-        receiver.tell(Scripted.write, str(me.count))
-        return me.count
-
-    assert agent.ask(Scripted.do, tell) == 12
-
-    assert receiver.ask(Scripted.do, lambda me: me.log) == ("12",)
-
-
-def test_a_conflict_on_a_resend_is_unknown(
-    ticking: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage, other: Runtime
-) -> None:
-    """It may be that the first sending was saved and overwritten: reported, never run again."""
-    runs: list[int] = []
-
-    def add(me: Scripted) -> None:
-        runs.append(me.count)
-        me.count += 1
-
-    storage.fail_next("commit", after=True)
-    with storage.hang_next("commit") as hang:
-        reply = agent.submit(Scripted.do, add)
-        assert hang.entered.wait(PATIENCE)
-        other_process_adds(other, 10)
-
-    with pytest.raises(ConflictError) as raised:
-        reply.get()
-    assert raised.value.outcome == "unknown"
-    assert runs == [1]
-    assert agent.ask(Scripted.read) == 12
-    assert ticking.stats().conflicts == 1
-
-
-def test_turns_behind_an_unknown_one_are_run_again(
-    agent: AgentRef[Scripted], storage: FaultyStorage, other: Runtime
-) -> None:
-    """Turns that were in no change yet were surely not applied: they run on the newest state."""
-    storage.fail_next("commit", after=True)
-    with storage.hang_next("commit") as hang:
-        unknown = agent.submit(Scripted.add, 1)
-        assert hang.entered.wait(PATIENCE)
-        behind = agent.submit(Scripted.add, 1)
-        run_all_queued(agent)
-        other_process_adds(other, 10)
-
-    with pytest.raises(ConflictError):
-        unknown.get()
-    assert behind.get() == 13
-
-
-def test_tells_of_an_unknown_turn_are_not_sent(
-    ticking: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage
-) -> None:
-    """What may not have happened is not told to others."""
-    receiver = ticking.get(Scripted, "receiver")
-    storage.fail_next("commit")
-    storage.conflict_next()
-
-    def tell(me: Scripted) -> None:
-        me.count += 1
-        receiver.tell(Scripted.add)
-
-    with pytest.raises(ConflictError):
-        agent.ask(Scripted.do, tell)
-
-    assert receiver.ask(Scripted.read) == 0
-
-
-def test_a_resend_of_what_was_saved_is_no_conflict(
-    agent: AgentRef[Scripted], storage: FaultyStorage
-) -> None:
-    """A change whose first sending was saved is answered as saved, once (DESIGN 4, rule 3)."""
-    storage.fail_next("commit", after=True, times=3)
-
-    assert agent.ask(Scripted.add, 1) == 2
-
-    assert saved_count(storage, agent) == 2
-    checkpoint = storage.get_checkpoint(agent.address)
-    assert checkpoint is not None
-    assert checkpoint.rev == 2
-
-
 def test_conflicts_are_retried_until_they_end(
     agent: AgentRef[Scripted], storage: FaultyStorage, ticking: Runtime
 ) -> None:
@@ -434,60 +200,6 @@ def test_a_conflict_is_reported(
     assert [thawed.rev for thawed in watch.of(Thawed)] == [2]
 
 
-def test_a_turn_that_changes_nothing_may_answer_from_a_replaced_state(
-    other: Runtime, agent: AgentRef[Scripted]
-) -> None:
-    """Several processes are safe, not coherent (DESIGN 5, Several processes)."""
-    other_process_adds(other, 10)
-
-    assert agent.ask(Scripted.read) == 1
-
-
-def test_fresh_compares_the_revision_first(
-    ticking: Runtime, other: Runtime, agent: AgentRef[Scripted]
-) -> None:
-    """``options(fresh=True)`` sees what other processes wrote (DESIGN 5, Several processes)."""
-    watch = Watch(ticking)
-    fresh = agent.options(fresh=True)
-
-    assert fresh.ask(Scripted.read) == 1
-    assert watch.of(Thawed) == []
-
-    other_process_adds(other, 10)
-    assert fresh.ask(Scripted.read) == 11
-    assert len(watch.of(Thawed)) == 1
-
-
-def test_fresh_reads_the_thread_anew_too(other: Runtime, agent: AgentRef[Scripted]) -> None:
-    """Of a replaced copy nothing is left, not even what it knew of its thread."""
-    agent.ask(Scripted.note, "mine")
-    assert agent.ask(Scripted.notes) == ["mine"]
-    other.get(Scripted, "a").ask(Scripted.note, "other")
-
-    assert agent.options(fresh=True).ask(Scripted.notes) == ["mine", "other"]
-    assert agent.ask(Scripted.note, "again") == 3
-
-
-def test_fresh_waits_for_what_is_unsaved(
-    other: Runtime, agent: AgentRef[Scripted], storage: FaultyStorage
-) -> None:
-    """A copy with turns that are not saved yet is not replaced under them."""
-    with storage.hang_next("commit") as hang:
-        writing = agent.submit(Scripted.add, 1)
-        assert hang.entered.wait(PATIENCE)
-        reading = agent.options(fresh=True).submit(Scripted.read)
-        other_process_adds(other, 10)
-
-    assert (writing.get(), reading.get()) == (12, 12)
-
-
-def test_fresh_sees_that_the_agent_was_deleted(other: Runtime, agent: AgentRef[Scripted]) -> None:
-    """An agent that another process deleted is a fresh one."""
-    other.get(Scripted, "a").delete()
-
-    assert agent.options(fresh=True).ask(Scripted.read) == 0
-
-
 def test_a_conflict_while_hibernating_runs_the_hook_again(
     storage: FaultyStorage, other: Runtime
 ) -> None:
@@ -545,69 +257,3 @@ def test_the_storage_is_never_overwritten(
 
     assert here.options(fresh=True).ask(Scripted.read) == 21
     assert ticking.stats().conflicts + other.stats().conflicts >= 18
-
-
-class Diary(Agent):
-    """Reads its thread from the storage."""
-
-    pages: int = 0
-
-    def write(self) -> int:
-        """Write a page."""
-        self.pages += 1
-        self.thread.append("page", self.pages)
-        return self.pages
-
-    def trim(self) -> None:
-        """Keep the last page only."""
-        self.thread.trim(self.thread.rev - 1)
-
-    def rev(self) -> int:
-        """Return how many pages were ever written, which its record tells."""
-        return self.thread.rev
-
-    def pages_kept(self) -> list[int]:
-        """Return all pages that are there."""
-        return [entry.payload for entry in self.thread.entries()]
-
-    def pages_kept_or_none(self) -> list[int]:
-        """Take any error for an empty diary."""
-        try:
-            return self.pages_kept()
-        except TorporError:
-            return []
-
-
-@pytest.mark.parametrize("read", [Diary.pages_kept, Diary.pages_kept_or_none])
-def test_a_thread_that_is_gone_from_under_an_old_copy_is_no_damage(
-    any_storage: Storage, read: Callable[[Diary], list[int]]
-) -> None:
-    """A turn that finds its thread deleted or trimmed by another process runs on the newest."""
-    with Runtime(any_storage) as runtime, Runtime(any_storage) as other:
-        mine, theirs = runtime.get(Diary, "a"), other.get(Diary, "a")
-        for _ in range(3):
-            mine.ask(Diary.write)
-        assert theirs.ask(Diary.rev) == 3  # thawed; the entries are still to be read
-        mine.ask(Diary.trim)
-
-        assert theirs.ask(read) == [3]
-
-        theirs.hibernate()
-        assert theirs.ask(Diary.rev) == 3
-        mine.delete()
-        mine.ask(Diary.write)
-
-        assert theirs.ask(read) == [1]
-
-
-def test_damage_of_a_thread_is_told_as_damage(any_storage: Storage) -> None:
-    """Entries that are missing though nobody else wrote are a CorruptRecordError, no conflict."""
-    with FaultyStorage(any_storage) as storage, Runtime(storage) as runtime:
-        diary = runtime.get(Diary, "a")
-        diary.ask(Diary.write)
-        diary.hibernate()
-        storage.fail_next("read_entries", error=CorruptRecordError("diary/a", "made up"))
-
-        with pytest.raises(CorruptRecordError):
-            diary.ask(Diary.pages_kept)
-        assert runtime.stats().conflicts == 0
