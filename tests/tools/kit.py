@@ -11,10 +11,23 @@ from torpor.storage.transfer import Export, ImportResult, import_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LONG", "entry", "exported", "fill", "grow", "imported", "lines_of", "stored_keys"]
+__all__ = [
+    "LONG",
+    "RECORDS",
+    "entry",
+    "exported",
+    "fill",
+    "grow",
+    "imported",
+    "lines_of",
+    "stored_keys",
+]
 
 LONG = 1_200
 """Entries of the longest thread: several lines of an export."""
+
+RECORDS = 12
+"""How many ``fill`` leaves."""
 
 
 def entry(seq: int, payload: Any = None, **fields: Any) -> Entry:
