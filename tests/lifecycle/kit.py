@@ -11,6 +11,8 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
+
 from tests.runtime.kit import (
     Gate,
     ObservedClock,
@@ -21,14 +23,12 @@ from tests.runtime.kit import (
     saved_count,
     wait_for,
 )
-from torpor import Runtime
+from torpor import Runtime, StopError
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
-
-    import pytest
 
     from torpor import Reply
     from torpor.activation import Activation
@@ -37,13 +37,16 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
 
 __all__ = [
+    "DRAIN",
     "PATIENCE",
     "Gate",
+    "Late",
     "LifeClock",
     "Rests",
     "Scripted",
     "Watch",
     "begin",
+    "begin_stop",
     "done",
     "heal",
     "hooked",
@@ -53,6 +56,8 @@ __all__ = [
     "run_all_queued",
     "running",
     "saved_count",
+    "stoppable",
+    "time_out",
     "wait_for",
 ]
 
@@ -60,6 +65,13 @@ R = TypeVar("R")
 
 PATIENCE = 10.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
+
+DRAIN = 5.0
+"""Seconds that a stop gives to running turns."""
+
+
+class Late(Scripted, durability="hibernate"):
+    """Is saved when it hibernates."""
 
 
 class LifeClock(ObservedClock):
@@ -191,3 +203,28 @@ def hooked(on_hibernate: Callable[[Scripted], None]) -> type[Scripted]:
 
 def no_op(_: Scripted) -> None:
     """Do nothing, as a turn."""
+
+
+@pytest.fixture(name="runtime")
+def stoppable(storage: FaultyStorage, clock: LifeClock) -> Iterator[Runtime]:
+    """Return a runtime whose stop is the test's own business; calls never time out."""
+    runtime = Runtime(storage, clock=clock, timeout=None)
+    yield runtime
+    heal(storage)
+    runtime.manager.close()
+
+
+def begin_stop(runtime: Runtime, clock: LifeClock) -> Future[None]:
+    """Stop the runtime on another thread; return once it waits for turns to finish."""
+    stopping = begin(lambda: runtime.stop(DRAIN))
+    clock.wait_for_waiter()
+    return stopping
+
+
+def time_out(stopping: Future[None], clock: LifeClock) -> StopError:
+    """Let the drain timeout and the time for cancelled turns pass; return what that raised."""
+    clock.pass_deadline()
+    clock.pass_deadline()
+    error = stopping.exception(PATIENCE)
+    assert isinstance(error, StopError)
+    return error
