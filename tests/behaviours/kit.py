@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from torpor.storage import Checkpoint, Record, Storage
     from torpor.testing import ManualClock
 
-__all__ = ["PATIENCE", "Counter", "Gate", "Watch", "pass_time", "records", "saved", "together"]
+__all__ = [
+    "PATIENCE",
+    "Counter",
+    "Eventual",
+    "Gate",
+    "Lazy",
+    "Watch",
+    "pass_time",
+    "records",
+    "saved",
+    "together",
+]
 
 E = TypeVar("E", bound=AgentEvent)
 T = TypeVar("T")
@@ -57,6 +68,14 @@ class Counter(Agent):
         self.count = -1
         self.note(message)
         raise LookupError(message)
+
+
+class Lazy(Counter, durability="hibernate"):
+    """Is stored when it falls asleep."""
+
+
+class Eventual(Counter, durability="interval", flush_interval=5, idle_timeout=None):
+    """Is stored every five seconds."""
 
 
 class Watch:
