@@ -8,10 +8,12 @@ import pytest
 
 from tests.places.fixtures import all_places, empty_place
 from tests.tools.kit import fill
+from torpor.storage import open_storage
 from torpor.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torpor.storage import Storage
 
@@ -31,3 +33,12 @@ def target() -> Iterator[Storage]:
     """Return an empty storage."""
     with MemoryStorage() as storage:
         yield storage
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Return the URL of a storage with some of everything."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    with open_storage(url) as storage:
+        fill(storage)
+    return url

@@ -1,26 +1,37 @@
-"""What the tests of the tools store, and how they look at it."""
+"""What the tests of the tools store, how they look at it, and how they run a command."""
 
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from typer.testing import CliRunner
+
+from torpor.cli.app import app
 from torpor.storage import Change, Entry, Put, Space, Storage, ThreadWrite
 from torpor.storage.transfer import Export, ImportResult, import_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+    from typer.testing import Result
 
 __all__ = [
     "LONG",
     "RECORDS",
+    "documents",
     "entry",
     "exported",
     "fill",
     "grow",
     "imported",
     "lines_of",
+    "no_surroundings",
     "stored_keys",
+    "torpor",
 ]
 
 LONG = 1_200
@@ -110,3 +121,21 @@ def imported(storage: Storage, export: bytes | Iterable[bytes], **options: Any) 
 def stored_keys(storage: Storage, space: Space = Space.CHECKPOINTS) -> list[str]:
     """Return the keys of a storage."""
     return list(storage.all_keys(space))
+
+
+def torpor(*arguments: str, **options: Any) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def documents(result: Result) -> list[Any]:
+    """Return the JSON documents that a command printed, one to a line."""
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout_bytes.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no test see the user's own storage."""
+    monkeypatch.delenv("TORPOR_STORAGE", raising=False)
+    monkeypatch.setenv("TORPOR_HOME", str(tmp_path / "home of ü%20"))
