@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torpor import Agent, AgentEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from torpor import Runtime
-    from torpor.storage import Checkpoint, Record, Storage
+    from torpor.storage import Checkpoint, Entry, Record, Storage
     from torpor.testing import ManualClock
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "Counter",
     "Eventual",
     "Gate",
+    "Journal",
     "Lazy",
     "Watch",
     "pass_time",
+    "payloads",
     "records",
     "saved",
     "together",
@@ -76,6 +78,52 @@ class Lazy(Counter, durability="hibernate"):
 
 class Eventual(Counter, durability="interval", flush_interval=5, idle_timeout=None):
     """Is stored every five seconds."""
+
+
+class Journal(Agent, track_commands=False):
+    """Hands out what it does with its thread."""
+
+    def append(self, /, *payloads: Any, kind: str = "note", **more: Any) -> list[Entry]:
+        """Append an entry for each payload."""
+        return [self.thread.append(kind, payload, **more) for payload in payloads]
+
+    def tail(self, n: int, kinds: Collection[str] | None = None) -> list[Entry]:
+        """Return the last entries."""
+        return self.thread.tail(n, kinds=kinds)
+
+    def entries(self, /, **options: Any) -> list[Entry]:
+        """Return entries."""
+        return self.thread.entries(**options)
+
+    def get(self, seq: int) -> Entry | None:
+        """Return one entry."""
+        return self.thread.get(seq)
+
+    def last(self) -> Entry | None:
+        """Return the newest entry."""
+        return self.thread.last
+
+    def trim(self, before: int) -> None:
+        """Forget old entries."""
+        self.thread.trim(before)
+
+    def measures(self) -> tuple[str | None, int, int, int]:
+        """Return id, revision, start and length."""
+        return self.thread.id, self.thread.rev, self.thread.start, len(self.thread)
+
+    def append_then_fail(self, payload: Any) -> None:
+        """Append, trim and fail."""
+        self.thread.append("note", payload)
+        self.thread.trim(self.thread.rev)
+        raise LookupError(payload)
+
+    async def tail_later(self, n: int) -> list[Entry]:
+        """Return the last entries, asynchronously."""
+        return [*await self.thread.atail(n), *await self.thread.aentries(after=10**6)]
+
+    async def tail_at_once(self, n: int) -> list[Entry]:
+        """Return the last entries on the event loop's thread."""
+        return self.thread.tail(n)
 
 
 class Watch:
@@ -161,3 +209,8 @@ def together(*jobs: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(run, jobs, timeout=PATIENCE))
+
+
+def payloads(entries: list[Entry]) -> list[Any]:
+    """Return what entries say."""
+    return [entry.payload for entry in entries]
