@@ -10,7 +10,7 @@ from tests.runtime import kit
 from torpor import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from torpor.clock import Clock
     from torpor.ref import AgentRef
@@ -23,8 +23,10 @@ __all__ = [
     "held",
     "new_runtime",
     "noting",
+    "read_async",
     "run_all_queued",
     "run_loop",
+    "with_agents",
 ]
 
 R = TypeVar("R")
@@ -97,3 +99,20 @@ def run_loop(main: Coroutine[Any, Any, R]) -> R:
             return await main
 
     return asyncio.run(bounded())
+
+
+async def read_async(me: Scripted) -> int:
+    """Change nothing, as an async turn."""
+    return me.count
+
+
+def with_agents(test: Callable[[Callable[[str], AgentRef[Scripted]]], Awaitable[None]]) -> None:
+    """Run ``test`` on a loop with agents that are awake and at rest, by their keys."""
+
+    async def main() -> None:
+        async with new_runtime() as runtime:
+            for key in "abc":
+                await runtime.get(Scripted, key).submit(Scripted.do_async, read_async)
+            await test(lambda key: runtime.get(Scripted, key))
+
+    run_loop(main())
