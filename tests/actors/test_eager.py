@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.actors.kit import SOON, Scripted, held, new_runtime, run_loop, with_agents
-from tests.actors.kit import read_async as _read
+from tests.actors.kit import SOON, Scripted, held, new_runtime, read_async, run_loop, with_agents
 from tests.runtime.kit import Gate
 from torpor.activation import Activation
 
@@ -28,7 +27,7 @@ def test_a_handler_that_does_not_wait_has_ended_when_its_call_returns() -> None:
     """It costs no round of the loop."""
 
     async def test(agent: Callable[[str], AgentRef[Scripted]]) -> None:
-        reply = agent("a").submit(Scripted.do_async, _read)
+        reply = agent("a").submit(Scripted.do_async, read_async)
         assert reply.done
         result: int = await reply
         assert result == 0
@@ -51,7 +50,7 @@ def test_a_handler_may_begin_another() -> None:
             return await reply
 
         assert await agent("a").submit(Scripted.do_async, outer) == 1
-        assert await agent("a").submit(Scripted.do_async, _read) == 1
+        assert await agent("a").submit(Scripted.do_async, read_async) == 1
 
     with_agents(test)
 
@@ -92,7 +91,7 @@ def test_what_a_handler_waits_for_may_fail() -> None:
 def test_a_runtime_may_come_to_a_loop_after_handlers_ran_on_its_own() -> None:
     """Tasks of the first loop carry nothing on the second."""
     runtime = new_runtime()
-    assert runtime.get(Scripted, "a").ask(Scripted.do_async, _read) == 0
+    assert runtime.get(Scripted, "a").ask(Scripted.do_async, read_async) == 0
 
     async def wait(me: Scripted) -> int:
         await asyncio.sleep(0.001)
@@ -121,7 +120,7 @@ def test_calls_on_their_way_to_the_first_loop_reach_the_second() -> None:
 
     first, second = [runtime.get(Scripted, key) for key in "ab"]
     for agent in (first, second):
-        agent.ask(Scripted.do_async, _read)
+        agent.ask(Scripted.do_async, read_async)
     first.submit(Scripted.do_async, block)
     assert blocked.wait(SOON)
     reply = second.submit(Scripted.do_async, wait)
@@ -160,11 +159,11 @@ def test_what_fails_as_a_turn_ends_holds_up_nobody_behind_it(
 
         agents = [runtime.get(Scripted, key) for key in "abc"]
         for agent in agents:
-            agent.ask(Scripted.do_async, _read)
+            agent.ask(Scripted.do_async, read_async)
         first = agents[0].submit(Scripted.do_async, block)
         assert blocked.wait(SOON)
         second = agents[1].submit(Scripted.do_async, fails)
-        third = agents[2].submit(Scripted.do_async, _read)
+        third = agents[2].submit(Scripted.do_async, read_async)
         while len(runtime.manager.loops._starting) < 2:
             time.sleep(0.001)
         go.set()
@@ -201,7 +200,7 @@ def test_one_that_awaits_call_after_call_lets_others_run() -> None:
         ran = asyncio.Event()
         asyncio.get_running_loop().call_soon(ran.set)
         for _ in range(1000):
-            await agent("a").submit(Scripted.do_async, _read)
+            await agent("a").submit(Scripted.do_async, read_async)
             if ran.is_set():
                 return
         pytest.fail("the loop did not go on")

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.actors.kit import Scripted, new_runtime, run_loop, with_agents
-from tests.actors.kit import read_async as _read
+from tests.actors.kit import Scripted, new_runtime, read_async, run_loop, with_agents
 from torpor import TurnCancelledError
 from torpor.eager import begin
 
@@ -195,7 +194,7 @@ def test_no_task_is_kept_that_the_loop_has_begun_and_ended() -> None:
             agent = runtime.get(Scripted, "a")
             asyncio.get_running_loop().set_task_factory(begin_at_once)
             for _ in range(130):
-                await agent.submit(Scripted.do_async, _read)
+                await agent.submit(Scripted.do_async, read_async)
             asyncio.get_running_loop().set_task_factory(None)
             assert not runtime.manager.loops._tasks
 
@@ -215,7 +214,7 @@ def test_no_task_outlives_its_handler() -> None:
             await go.wait()
 
         reply = agent("a").submit(Scripted.do_async, wait)
-        await agent("b").submit(Scripted.do_async, _read)
+        await agent("b").submit(Scripted.do_async, read_async)
         await asyncio.sleep(0)
         [handler] = asyncio.all_tasks() - before
         go.set()
