@@ -10,6 +10,7 @@ import pytest
 from pydantic import Field
 
 from tests.behaviours.kit import PATIENCE, Counter, Eventual, Lazy, Watch, pass_time, together
+from tests.runtime.kit import eventually
 from torpor import Agent, Hibernated, Runtime, Thawed
 from torpor.storage import Change, Entry, Put, ThreadWrite
 
@@ -175,6 +176,8 @@ def test_thaws_are_batched(runtime: Runtime, storage: FaultyStorage) -> None:
         replies = [runtime.get(Counter, "first").submit(Counter.add)]
         assert hang.entered.wait(PATIENCE)
         replies += [runtime.get(Counter, str(n)).submit(Counter.add) for n in range(50)]
+        waiting = runtime.manager.loads._waiting  # pyright: ignore[reportPrivateUsage]
+        eventually(lambda: len(waiting) == 50)
 
     assert [reply.get() for reply in replies] == [1] * 51
     assert storage.calls["read"] == 2
