@@ -301,7 +301,7 @@ parameters_of_replace = itemgetter(
 def create_or_replace(rows: int) -> str:
     """Do for each of ``rows`` records what fits its revision; all or, with an error, nothing.
 
-    Three times as fast as ``UPDATE ... FROM (VALUES ...)``, which puts all rows by twice.
+    Up to three times as fast as ``UPDATE ... FROM (VALUES ...)``, which puts all rows by twice.
     """
     table = Space.CHECKPOINTS.value
     new = ", ".join(f"new.column{i}" for i in range(1, len(_RECORD_COLUMNS) + 1))
