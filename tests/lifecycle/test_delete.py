@@ -14,6 +14,7 @@ import pytest
 from tests.lifecycle.kit import (
     PATIENCE,
     Gate,
+    Late,
     LifeClock,
     Scripted,
     Watch,
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
     from torpor.ref import AgentRef
     from torpor.storage.faulty import FaultyStorage
     from torpor.storage.memory import MemoryStorage
-
-
-class Late(Scripted, durability="hibernate"):
-    """Is saved when it hibernates."""
 
 
 class Fleeting(Scripted, durability="none"):

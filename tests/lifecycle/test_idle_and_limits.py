@@ -15,6 +15,7 @@ import pytest
 from tests.lifecycle.kit import (
     PATIENCE,
     Gate,
+    Late,
     LifeClock,
     Rests,
     Scripted,
@@ -42,10 +43,6 @@ IDLE = 60.0
 
 class Brief(Scripted, idle_timeout=5):
     """Sleeps sooner than the others."""
-
-
-class Late(Scripted, durability="hibernate"):
-    """Is saved when it hibernates."""
 
 
 def awake(runtime: Runtime) -> list[str]:

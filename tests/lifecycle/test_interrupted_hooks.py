@@ -13,6 +13,7 @@ import pytest
 from tests.lifecycle.kit import (
     PATIENCE,
     Gate,
+    Late,
     LifeClock,
     Scripted,
     Watch,
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 IDLE = 60.0
 LEAVING = [SystemExit, KeyboardInterrupt, GeneratorExit]
-
-
-class Late(Scripted, durability="hibernate"):
-    """Is saved when it hibernates."""
 
 
 class Delicate(Scripted):

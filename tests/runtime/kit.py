@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "PATIENCE",
     "Gate",
+    "Lazy",
     "ObservedClock",
+    "Regular",
     "Scripted",
     "Watch",
     "activation_of",
@@ -80,6 +82,14 @@ class Scripted(Agent):
     async def do_async(self, script: Callable[..., Any]) -> Any:
         """Run an async ``script`` with this agent, as a turn."""
         return await script(self)
+
+
+class Regular(Scripted, durability="interval", flush_interval=2):
+    """Saved every two seconds."""
+
+
+class Lazy(Scripted, durability="hibernate"):
+    """Saved on hibernation."""
 
 
 class ObservedClock(ManualClock):
