@@ -132,8 +132,6 @@ class Lane(Generic[Item, Result]):
         """
         expected = max(self._last, self._last_but_one) * 3 // 4
         waiting = len(self._waiting) + len(self._urgent)
-        if waiting >= expected:
-            return
         begin = time.perf_counter()
         patience = min(max(self._took, self._took_before) / 2, _LONGEST_PATIENCE)
         while waiting < expected and not self._urgent:
