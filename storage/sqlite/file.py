@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
 from torpor.storage.errors import (
     ConfigurationError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "DatabaseFile", "Synchronous"]
 
 T = TypeVar("T")
+Parameters = ParamSpec("Parameters")
 Synchronous = Literal["full", "normal", "off"]
 
 SCHEMA_VERSION = 1
@@ -88,7 +89,7 @@ class DatabaseFile:
         self.path: Final = path.absolute()  # connections opened later must not follow a chdir
         self._busy_timeout = busy_timeout
         self._max_bytes = max_bytes
-        self._pragmas: dict[str, str | int] = {
+        settings: dict[str, str | int] = {
             "page_size": page_size,  # of a new file; another keeps what it has
             "synchronous": synchronous,
             "fullfsync": int(synchronous == "full"),  # macOS: fsync alone leaves data in the disk
@@ -97,6 +98,7 @@ class DatabaseFile:
             "wal_autocheckpoint": _CHECKPOINT_PAGES,
             "journal_size_limit": _MAX_WAL_BYTES,
         }
+        self._settings = "".join(f"PRAGMA {name} = {value};" for name, value in settings.items())
         self._wal = self.path.with_name(f"{path.name}-wal")
         self._watch_at = 0.0
         self._wal_limit = _MAX_WAL_BYTES
@@ -124,7 +126,7 @@ class DatabaseFile:
         """Return the first row of ``statement``, None if there is none."""
         connection = self._take()
         try:
-            cursor = self._execute(connection, statement, parameters, self._deadline())
+            cursor = self._patiently(self._deadline(), connection.execute, statement, parameters)
             try:
                 return cursor.fetchone()
             finally:
@@ -143,7 +145,7 @@ class DatabaseFile:
         """
 
         def transaction(connection: sqlite3.Connection, deadline: float) -> T:
-            self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
+            self._patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
             return result
@@ -158,7 +160,7 @@ class DatabaseFile:
 
         def alone(connection: sqlite3.Connection, deadline: float) -> int:
             try:
-                return self._execute(connection, statement, parameters, deadline).rowcount
+                return self._patiently(deadline, connection.execute, statement, parameters).rowcount
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_ERROR:
                     raise
@@ -194,17 +196,21 @@ class DatabaseFile:
     def _deadline(self) -> float:
         return time.monotonic() + self._busy_timeout
 
-    def _execute(
-        self, connection: sqlite3.Connection, statement: str, parameters: Any, deadline: float
+    def _patiently(
+        self,
+        deadline: float,
+        execute: Callable[Parameters, sqlite3.Cursor],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
     ) -> sqlite3.Cursor:
-        """Execute a statement that may meet the lock of another process, and wait for it.
+        """Execute what may meet the lock of another process, and wait for it.
 
         SQLite's own waiting grows to 100 ms of sleep, in which a busy process takes the lock
         hundreds of times: another one starves.
         """
         while True:
             try:
-                return connection.execute(statement, parameters)
+                return execute(*args, **kwargs)
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
@@ -293,12 +299,12 @@ class DatabaseFile:
         )
         try:
             deadline = self._deadline()
-            for name, value in self._pragmas.items():
-                self._execute(connection, f"PRAGMA {name} = {value}", (), deadline)
+            # A script waits once for the interpreter where a statement does so three times.
+            self._patiently(deadline, connection.executescript, self._settings)
             if self._max_bytes is not None:
-                [(size,)] = self._execute(connection, "PRAGMA page_size", (), deadline)
+                [(size,)] = self._patiently(deadline, connection.execute, "PRAGMA page_size")
                 pages = f"PRAGMA max_page_count = {self._max_bytes // size or 1}"
-                self._execute(connection, pages, (), deadline)
+                self._patiently(deadline, connection.execute, pages)
         except BaseException:
             connection.close()
             raise
@@ -334,12 +340,12 @@ class DatabaseFile:
         connection = self._connect("rwc")
         try:
             deadline = self._deadline()
-            wal = self._execute(connection, "PRAGMA journal_mode = WAL", (), deadline)
+            wal = self._patiently(deadline, connection.execute, "PRAGMA journal_mode = WAL")
             if wal.fetchone() != ("wal",):
                 msg = f"{self.path} cannot have a write-ahead log: is it on a network drive?"
                 raise ConfigurationError(msg)
             if not self._has_schema(connection):
-                self._execute(connection, "BEGIN IMMEDIATE", (), deadline)
+                self._patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
                 self._create_schema(connection)
                 connection.execute("COMMIT")
         finally:
@@ -355,8 +361,8 @@ class DatabaseFile:
 
     def _has_schema(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the schema is there or still to be created; raise if neither fits."""
-        [(application_id, version, tables)] = self._execute(
-            connection, _IDENTITY, (), self._deadline()
+        [(application_id, version, tables)] = self._patiently(
+            self._deadline(), connection.execute, _IDENTITY
         )
         if not (application_id or version or tables):
             return False
