@@ -129,10 +129,11 @@ class DurableActor(GatedActor):
         self._release()
         if waiting and system is not None:
             self.manager.courier.send(self.address, system.life, waiting)
-        if self.registration.options.durability == "turn":
-            self.flush()
-        elif self.dirty:
-            self.manager.note_dirty(self)
+        if self.dirty:
+            if self.registration.options.durability == "turn":
+                self.flush()
+            else:
+                self.manager.note_dirty(self)
         self._unpark()
 
     def _unpark(self) -> None:

@@ -246,6 +246,8 @@ class GatedActor(PooledActor):
             finally:
                 with self.lock:
                     self.releasing = False
+            if not self.ready:  # whoever adds to it from now on comes here too
+                return
 
     def stall(self, error: BaseException) -> None:
         """Refuse new calls until the change that is on its way is saved or conflicts."""

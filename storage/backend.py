@@ -139,21 +139,20 @@ class Backend(ABC):
         of the whole batch is unknown: send the same changes again. Does not retry by itself.
         """
         self._require_open()
-        if len({(change.space, change.key) for change in changes}) != len(changes):
+        if not changes:
+            return []
+        many = len(changes) > 1
+        if many and len({(change.space, change.key) for change in changes}) != len(changes):
             msg = "one change per key in a batch"
             raise ValueError(msg)
-        outcomes: dict[str, Outcome] = {}
-        fitting: list[Change] = []
-        for change in changes:
-            error = self._refusal(change)
-            if error is None:
-                fitting.append(change)
-            else:
-                outcomes[change.id] = Rejected(error)
-        if fitting:
-            for change, outcome in zip(fitting, self._commit_storable(fitting), strict=True):
-                outcomes[change.id] = outcome
-        return [outcomes[change.id] for change in changes]
+        refused: dict[str, Outcome] = {
+            change.id: Rejected(error) for change in changes if (error := self._refusal(change))
+        }
+        if not refused:
+            return self._commit_storable(changes)
+        fitting = [change for change in changes if change.id not in refused]
+        outcomes = iter(self._commit_storable(fitting) if fitting else ())
+        return [refused.get(change.id) or next(outcomes) for change in changes]
 
     def vacuum(self, older_than: float) -> int:
         """Remove tombstones more than ``older_than`` seconds old; return how many.
@@ -263,35 +262,43 @@ class Backend(ABC):
         owns = owner is not None and owner.thread is not None and owner.thread.id == thread_id
         return owner if owns else None
 
-    def _commit_storable(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+    def _commit_storable(self, changes: Sequence[Change]) -> list[Outcome]:
         try:
-            return self._commit(changes)
+            return self._outcomes(changes)
         except (TypeError, ValueError, RecursionError):
             # Encoding everything beforehand would cost every commit what only this one needs.
             refused = {change.id: found for change in changes if (found := _unstorable(change))}
             if not refused:
                 raise
             others = [change for change in changes if change.id not in refused]
-            outcomes = iter(self._commit(others) if others else ())
+            outcomes = iter(self._outcomes(others) if others else ())
             return [
                 Rejected(refused[change.id]) if change.id in refused else next(outcomes)
                 for change in changes
             ]
 
+    def _outcomes(self, changes: Sequence[Change]) -> list[Outcome]:
+        outcomes = list(self._commit(changes))
+        if len(outcomes) != len(changes):
+            msg = f"{self.name}: {len(outcomes)} outcomes of {len(changes)} changes"
+            raise StorageError(msg)
+        return outcomes
+
 
 def _is_reserved(change: Change) -> bool:
     """Whether ``change`` would store what only a codec may write."""
+    if change.put is not None and is_encoded(change.put.data):
+        return True
     written = change.thread or change.restore
+    if written is None:
+        return False
     record = change.restore.record if change.restore else None
     head = record.thread if record else None
     return (
-        is_encoded(change.put.data if change.put else record.data if record else None)
+        is_encoded(record.data if record else None)
         or is_encoded_value(change.thread.metadata if change.thread else None)
         or is_encoded_value(head.metadata if head else None)
-        or (
-            written is not None
-            and any(is_encoded_value(entry.payload) for entry in written.entries)
-        )
+        or any(is_encoded_value(entry.payload) for entry in written.entries)
     )
 
 

@@ -255,6 +255,25 @@ class TestSendingAgain:
         assert storage.calls["commit"] == 1
 
 
+class Forgetful(MemoryStorage):
+    """Leaves out what became of the last change."""
+
+    def _commit(self, changes: Sequence[Change]) -> Sequence[Saved | Conflict | Rejected]:
+        return super()._commit(changes)[:-1]
+
+
+class TestOutcomes:
+    """Every change has one."""
+
+    def test_missing_outcome_is_an_error_of_the_batch(self) -> None:
+        """Nobody takes a neighbour's outcome for theirs, or waits for one."""
+        with (
+            Forgetful() as storage,
+            pytest.raises(StorageError, match="memory: 1 outcomes of 2 changes"),
+        ):
+            storage.commit([put("first"), put("second")])
+
+
 class TestUnstorableChanges:
     """A change without a JSON form is rejected alone."""
 
