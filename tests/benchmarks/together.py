@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -12,7 +14,16 @@ if TYPE_CHECKING:
 
     from torpor import Reply
 
-__all__ = ["Sharing", "in_tasks", "in_threads", "pipelined", "straight"]
+__all__ = [
+    "Sharing",
+    "TaskSharing",
+    "in_tasks",
+    "in_threads",
+    "pipelined",
+    "straight",
+    "timed",
+    "timed_tasks",
+]
 
 T = TypeVar("T")
 
@@ -23,6 +34,17 @@ class Sharing(Protocol):
     __name__: str
 
     def __call__(self, callers: int, n: int, work: Callable[[int, int], object], /) -> None:
+        """Do so."""
+
+
+class TaskSharing(Protocol):
+    """Has ``callers`` tasks share ``await work(caller, i)`` for i in 0 … n - 1."""
+
+    __name__: str
+
+    async def __call__(
+        self, callers: int, n: int, work: Callable[[int, int], Coroutine[Any, Any, object]], /
+    ) -> None:
         """Do so."""
 
 
@@ -68,6 +90,38 @@ def straight(callers: int, n: int, work: Callable[[int, int], object]) -> None:
         await asyncio.sleep(0)
 
     asyncio.run(in_tasks(callers, n, call))
+
+
+def timed(share: Sharing, times: list[float]) -> Sharing:
+    """Return ``share`` that adds to ``times`` how many seconds each piece of work takes."""
+
+    @wraps(share)
+    def timed_share(callers: int, n: int, work: Callable[[int, int], object]) -> None:
+        def call(caller: int, i: int) -> None:
+            begin = time.perf_counter()
+            work(caller, i)
+            times.append(time.perf_counter() - begin)
+
+        share(callers, n, call)
+
+    return timed_share
+
+
+def timed_tasks(share: TaskSharing, times: list[float]) -> TaskSharing:
+    """Return ``share`` that adds to ``times`` how many seconds each piece of work takes."""
+
+    @wraps(share)
+    async def timed_share(
+        callers: int, n: int, work: Callable[[int, int], Coroutine[Any, Any, object]]
+    ) -> None:
+        async def call(caller: int, i: int) -> None:
+            begin = time.perf_counter()
+            await work(caller, i)
+            times.append(time.perf_counter() - begin)
+
+        await share(callers, n, call)
+
+    return timed_share
 
 
 def pipelined(

@@ -5,18 +5,15 @@ The same work as ``whole_cycle``. ``p99`` is of single calls, of both halves.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from contextlib import contextmanager
 from statistics import quantiles
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tests.benchmarks.agents import Profile
 from tests.benchmarks.case import TORPOR, Bar, Case, Figures, Lab, Unit
-from tests.benchmarks.peers.pykka import PykkaProfile, Rows
-from tests.benchmarks.together import in_tasks, in_threads, straight
-from torpor import Runtime
+from tests.benchmarks.cycles import pykka_cycles, task_cycles, thread_cycles
+from tests.benchmarks.together import in_tasks, in_threads, straight, timed, timed_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -24,99 +21,44 @@ if TYPE_CHECKING:
     from tests.benchmarks.together import Sharing
 
 
-CALLERS = 64
 AGENTS = 4_000
 PEERS_AGENTS = 64  # each takes a while
 
 Times = list[float]
 
 
-class Half(Protocol):
-    """Has all callers call so many agents once."""
-
-    __name__: str
-
-    def __call__(self, url: str, n: int, method: Callable[[Profile], int], times: Times, /) -> None:
-        """Do so."""
-
-
 def torpor(lab: Lab) -> Figures:
     """Ask twice."""
-
-    def by_threads(url: str, n: int, method: Callable[[Profile], int], times: Times) -> None:
-        with Runtime(url, max_live=CALLERS) as runtime:
-
-            def call(_: int, i: int) -> None:
-                begin = time.perf_counter()
-                runtime.get(Profile, f"{n} {i}").ask(method)
-                times.append(time.perf_counter() - begin)
-
-            in_threads(CALLERS, n, call)
-
-    def by_tasks(url: str, n: int, method: Callable[[Profile], int], times: Times) -> None:
-        async def run() -> None:
-            async with Runtime(url, max_live=CALLERS) as runtime:
-
-                async def call(_: int, i: int) -> None:
-                    begin = time.perf_counter()
-                    await runtime.get(Profile, f"{n} {i}").submit(method)
-                    times.append(time.perf_counter() - begin)
-
-                await in_tasks(CALLERS, n, call)
-
-        asyncio.run(run())
-
-    def cycles(half: Half) -> Callable[[int, Times], None]:
-        def work(n: int, times: Times) -> None:
-            url = f"sqlite:///{lab.folder}/{half.__name__}.db"
-            half(url, n, Profile.add, times)
-            half(url, n, Profile.read, times)
-
-        return work
-
     count = lab.count(AGENTS)
-    return {
-        **_figures("64 threads", count, cycles(by_threads)),
-        **_figures("64 tasks", count, cycles(by_tasks)),
-    }
+
+    def by_threads(times: Times) -> Callable[[int], None]:
+        return thread_cycles(lab.folder, timed(in_threads, times))
+
+    def by_tasks(times: Times) -> Callable[[int], None]:
+        return task_cycles(lab.folder, timed_tasks(in_tasks, times))
+
+    return {**_figures("64 threads", count, by_threads), **_figures("64 tasks", count, by_tasks)}
 
 
 def pykka(lab: Lab) -> Figures:
     """Start, ask and stop, twice."""
-
-    def half(share: Sharing, n: int, message: str, times: Times) -> None:
-        rows = Rows(lab.folder / f"{share.__name__}.db")
-
-        def call(_: int, i: int) -> None:
-            begin = time.perf_counter()
-            actor = PykkaProfile.start(rows, f"{n} {i}")
-            actor.ask(message)
-            actor.stop()
-            times.append(time.perf_counter() - begin)
-
-        share(CALLERS, n, call)
-        rows.close()
-
-    def cycles(share: Sharing) -> Callable[[int, Times], None]:
-        def work(n: int, times: Times) -> None:
-            half(share, n, "add", times)
-            half(share, n, "read", times)
-
-        return work
-
     count = lab.count(PEERS_AGENTS)
+
+    def by(share: Sharing) -> Callable[[Times], Callable[[int], None]]:
+        return lambda times: pykka_cycles(lab.folder, timed(share, times))
+
     return {
-        **_figures("64 threads", count, cycles(in_threads)),
-        **_figures("64 tasks", count, cycles(straight)),
+        **_figures("64 threads", count, by(in_threads)),
+        **_figures("64 tasks", count, by(straight)),
     }
 
 
-def _figures(callers: str, count: int, work: Callable[[int, Times], None]) -> Figures:
+def _figures(callers: str, count: int, cycles: Callable[[Times], Callable[[int], None]]) -> Figures:
     times: Times = []
     with _computing():
-        work(count // 4, [])  # to warm up
+        cycles([])(count // 4)  # to warm up
         begin = time.perf_counter()
-        work(count, times)
+        cycles(times)(count)
         took = time.perf_counter() - begin
     return {callers: count / took, f"p99, {callers}": quantiles(times, n=100)[98] * 1000}
 
