@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.kit import ObservedClock, Scripted, Watch
+from tests.runtime.kit import ObservedClock, Scripted, Watch, stored_agent
 from torpor import Runtime
 from torpor.storage.faulty import FaultyStorage
 from torpor.storage.memory import MemoryStorage
@@ -88,6 +88,12 @@ def other(memory: MemoryStorage) -> Iterator[Runtime]:
 @pytest.fixture
 def agent(ticking: Runtime) -> AgentRef[Scripted]:
     """Return an agent that is awake and stored."""
-    agent = ticking.get(Scripted, "a")
-    agent.ask(Scripted.add, 1)
-    return agent
+    return stored_agent(ticking)
+
+
+@pytest.fixture
+def receiver(runtime: Runtime) -> AgentRef[Scripted]:
+    """Return another agent that is awake."""
+    receiver = runtime.get(Scripted, "receiver")
+    receiver.ask(Scripted.read)
+    return receiver

@@ -39,6 +39,8 @@ __all__ = [
     "other_process_adds",
     "run_all_queued",
     "saved_count",
+    "spoil",
+    "stored_agent",
     "wait_for",
 ]
 
@@ -181,6 +183,22 @@ def saved_count(storage: Storage, ref: AgentRef[Any]) -> int | None:
     """Return the count that is stored, None if nothing is."""
     checkpoint = storage.get_checkpoint(ref.address)
     return None if checkpoint is None else checkpoint.value["count"]
+
+
+def stored_agent(runtime: Runtime) -> AgentRef[Scripted]:
+    """Return an agent that is awake and stored."""
+    agent = runtime.get(Scripted, "a")
+    agent.ask(Scripted.add, 1)
+    return agent
+
+
+def spoil(agent: Scripted) -> None:
+    """Change all there is, and fail."""
+    agent.count = 99
+    agent.log = ("spoilt",)
+    agent.thread.append("note", {"text": "spoilt"})
+    message = "no"
+    raise LookupError(message)
 
 
 def other_process_adds(other: Runtime, n: int) -> None:

@@ -30,14 +30,6 @@ def agent(runtime: Runtime) -> AgentRef[Scripted]:
 
 
 @pytest.fixture
-def receiver(runtime: Runtime) -> AgentRef[Scripted]:
-    """Return another agent that is awake."""
-    receiver = runtime.get(Scripted, "receiver")
-    receiver.ask(Scripted.read)
-    return receiver
-
-
-@pytest.fixture
 def hang(agent: AgentRef[Scripted], storage: FaultyStorage) -> Iterator[Hang]:
     """Let the agent's next commit hang until it is released."""
     with storage.hang_next("commit", keys=[agent.address]) as hang:

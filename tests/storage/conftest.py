@@ -10,7 +10,9 @@ import pytest
 from tests.places.fixtures import all_places, empty_place, url
 from tests.places.sql import MARIADB, POSTGRESQL
 from torpor.storage import open_storage
+from torpor.storage.faulty import FaultyStorage
 from torpor.storage.file import FileStorage
+from torpor.storage.memory import MemoryStorage
 from torpor.storage.redis import RedisStorage
 from torpor.storage.sqlite import SQLiteStorage
 
@@ -86,4 +88,18 @@ def redis_url(empty_place: Callable[[str], str]) -> str:
 def redis(redis_url: str) -> Iterator[RedisStorage]:
     """Return a storage in Redis."""
     with RedisStorage.from_url(redis_url) as storage:
+        yield storage
+
+
+@pytest.fixture
+def inner() -> Iterator[Storage]:
+    """Return the storage that is wrapped."""
+    with MemoryStorage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def faulty(inner: Storage) -> Iterator[FaultyStorage]:
+    """Return a storage that behaves until it is told not to."""
+    with FaultyStorage(inner, record=True) as storage:
         yield storage

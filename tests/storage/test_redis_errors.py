@@ -27,10 +27,10 @@ from torpor.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from torpor.storage.records import Rejected, Saved
+from torpor.storage.records import Rejected, Saved, ThreadWrite
 from torpor.storage.redis import RedisStorage
 from torpor.storage.redis.errors import translate
-from torpor.storage.testing.kit import append, checkpoint, payloads, put
+from torpor.storage.testing.kit import append, checkpoint, entries_of, payloads, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,6 +246,17 @@ def test_too_large_document(small: RedisStorage) -> None:
     assert isinstance(large, Rejected)
     assert isinstance(large.error, RecordTooLargeError)
     assert checkpoint(small, "fits").value == "x" * 900_000
+
+
+def test_too_many_entries_at_once(redis: RedisStorage) -> None:
+    """A change that has more arguments than a command may have is refused by itself (rule 2)."""
+    write = ThreadWrite(id="huge#1", entries=entries_of([1]) * 500_001)
+
+    small, outcome = redis.commit([put("small"), put("huge", thread=write)])
+
+    assert isinstance(small, Saved)
+    assert isinstance(outcome, Rejected)
+    assert redis.get_checkpoint("huge") is None
 
 
 def test_too_long_key(redis: RedisStorage) -> None:

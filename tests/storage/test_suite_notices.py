@@ -11,25 +11,18 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.storage.broken_storages import (
-    Alone,
-    Broken,
+from tests.storage.broken.commits import ForgetsChanges, LastWriterWins, SpoilsTheBatch
+from tests.storage.broken.every import broken_storages
+from tests.storage.broken.kit import Alone, Broken
+from tests.storage.broken.records import (
     FoldsCase,
-    ForgetsChanges,
     ForgetsDeletedKeys,
-    ForgetsThreadsWakeUps,
-    LastWriterWins,
-    LosesThePointer,
-    NeverMovesWakeUps,
     ReformatsDocuments,
-    RenamesEntries,
-    SpoilsTheBatch,
-    TakesLaterMetadata,
     TakesPrefixForPattern,
     VacuumsTooMuch,
-    WakesTooLate,
-    broken_storages,
 )
+from tests.storage.broken.threads import LosesThePointer, RenamesEntries, TakesLaterMetadata
+from tests.storage.broken.wake_ups import ForgetsThreadsWakeUps, NeverMovesWakeUps, WakesTooLate
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageStateMachine
 
