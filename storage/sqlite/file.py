@@ -1,44 +1,35 @@
-"""One SQLite file: its schema, its connections, its transactions and its errors."""
+"""One SQLite file: its connections and its transactions."""
 
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import threading
 import time
 import weakref
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from torpor.storage.errors import (
     ConfigurationError,
     CorruptRecordError,
-    SchemaVersionError,
     StorageClosedError,
     StorageError,
-    StorageFullError,
     StorageUnavailableError,
 )
-from torpor.storage.sqlite.statements import SCHEMA
+from torpor.storage.sqlite.errors import primary_code, translate
+from torpor.storage.sqlite.opening import Opening
+from torpor.storage.sqlite.waiting import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-__all__ = ["SCHEMA_VERSION", "DatabaseFile", "Synchronous"]
+__all__ = ["DatabaseFile", "Synchronous"]
 
 T = TypeVar("T")
-Parameters = ParamSpec("Parameters")
 Synchronous = Literal["full", "normal", "off"]
 
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x546F7270  # "Torp": at byte 68 of the file, where file(1) looks
-# In one statement, so in one snapshot: another process may create the schema meanwhile.
-_IDENTITY = """
-    SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)
-    FROM pragma_application_id, pragma_user_version
-"""
 _OLDEST_SQLITE = (3, 38, 0)  # JSON functions and operators in every build
 
 _MAX_IDLE = 8
@@ -48,18 +39,6 @@ _CHECKPOINT_PAGES = 1000
 _MAX_WAL_BYTES = 32 * 1024 * 1024
 _WATCH_SECONDS = 0.1
 _CHECKPOINT_WAIT_MS = 200
-_POLL_SECONDS = (0.0005, 0.0015)
-
-_TRANSIENT = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-}
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_UNDECODABLE = "Could not decode to UTF-8"  # the driver's own error, which has no code
 
 
 class DatabaseFile:
@@ -105,7 +84,8 @@ class DatabaseFile:
         self._closed = False
         self._begin_process()
         try:
-            self._open()
+            opening = Opening(self.path, self._wal, busy_timeout=busy_timeout)
+            opening.open(self._creating())
         except BaseException:
             self.close()
             raise
@@ -126,7 +106,7 @@ class DatabaseFile:
         """Return the first row of ``statement``, None if there is none."""
         connection = self._take()
         try:
-            cursor = self._patiently(self._deadline(), connection.execute, statement, parameters)
+            cursor = patiently(self._deadline(), connection.execute, statement, parameters)
             try:
                 return cursor.fetchone()
             finally:
@@ -145,7 +125,7 @@ class DatabaseFile:
         """
 
         def transaction(connection: sqlite3.Connection, deadline: float) -> T:
-            self._patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
+            patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
             return result
@@ -160,9 +140,9 @@ class DatabaseFile:
 
         def alone(connection: sqlite3.Connection, deadline: float) -> int:
             try:
-                return self._patiently(deadline, connection.execute, statement, parameters).rowcount
+                return patiently(deadline, connection.execute, statement, parameters).rowcount
             except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_ERROR:
+                if primary_code(error) != sqlite3.SQLITE_ERROR:
                     raise
                 return 0
 
@@ -196,26 +176,6 @@ class DatabaseFile:
     def _deadline(self) -> float:
         return time.monotonic() + self._busy_timeout
 
-    def _patiently(
-        self,
-        deadline: float,
-        execute: Callable[Parameters, sqlite3.Cursor],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> sqlite3.Cursor:
-        """Execute what may meet the lock of another process, and wait for it.
-
-        SQLite's own waiting grows to 100 ms of sleep, in which a busy process takes the lock
-        hundreds of times: another one starves.
-        """
-        while True:
-            try:
-                return execute(*args, **kwargs)
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise
-            time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - not for secrets
-
     def _watch_wal(self, connection: sqlite3.Connection, now: float) -> None:
         """Begin the write-ahead log anew if it has grown too long.
 
@@ -245,17 +205,7 @@ class DatabaseFile:
                 self._wal_limit = _MAX_WAL_BYTES
 
     def _translated(self, error: sqlite3.Error) -> Exception:
-        code = _code(error)
-        message = f"{self.path}: {error}"
-        if isinstance(error, sqlite3.DataError):
-            return error
-        if code in _TRANSIENT:
-            return StorageUnavailableError(message)
-        if code == sqlite3.SQLITE_FULL:
-            return StorageFullError(message)
-        if code in _CORRUPT or _UNDECODABLE in message:
-            return CorruptRecordError(str(self.path), str(error))
-        return StorageError(message)
+        return translate(self.path, error)
 
     # -- connections --------------------------------------------------------------------------
 
@@ -300,78 +250,25 @@ class DatabaseFile:
         try:
             deadline = self._deadline()
             # A script waits once for the interpreter where a statement does so three times.
-            self._patiently(deadline, connection.executescript, self._settings)
+            patiently(deadline, connection.executescript, self._settings)
             if self._max_bytes is not None:
-                [(size,)] = self._patiently(deadline, connection.execute, "PRAGMA page_size")
+                [(size,)] = patiently(deadline, connection.execute, "PRAGMA page_size")
                 pages = f"PRAGMA max_page_count = {self._max_bytes // size or 1}"
-                self._patiently(deadline, connection.execute, pages)
+                patiently(deadline, connection.execute, pages)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    # -- opening and closing ------------------------------------------------------------------
+    # -- beginning and end --------------------------------------------------------------------
 
-    def _open(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and self.path.stat().st_size:
-                self._inspect()
-            self._prepare()
-        except (OSError, ValueError) as error:
-            msg = f"cannot open {self.path}: {error}"
-            raise ConfigurationError(msg) from error
-        except sqlite3.Error as error:
-            msg = f"cannot open {self.path} as a SQLite database: {error}"
-            if _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise StorageUnavailableError(msg) from error
-            raise ConfigurationError(msg) from error
-
-    def _inspect(self) -> None:
-        """Refuse a file that is not ours, by a connection that can't change or lock anything."""
-        access = "mode=ro" if self._wal.exists() else "immutable=1"  # that leaves no files beside
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?{access}", uri=True, timeout=self._busy_timeout
-        )
-        with closing(connection), suppress(sqlite3.Error):  # told better when it is opened
-            self._has_schema(connection)
-
-    def _prepare(self) -> None:
+    @contextmanager
+    def _creating(self) -> Generator[sqlite3.Connection]:
         connection = self._connect("rwc")
         try:
-            deadline = self._deadline()
-            wal = self._patiently(deadline, connection.execute, "PRAGMA journal_mode = WAL")
-            if wal.fetchone() != ("wal",):
-                msg = f"{self.path} cannot have a write-ahead log: is it on a network drive?"
-                raise ConfigurationError(msg)
-            if not self._has_schema(connection):
-                self._patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
-                self._create_schema(connection)
-                connection.execute("COMMIT")
+            yield connection
         finally:
             self._give_back(connection)
-
-    def _create_schema(self, connection: sqlite3.Connection) -> None:
-        if self._has_schema(connection):  # another process was faster
-            return
-        for statement in SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    def _has_schema(self, connection: sqlite3.Connection) -> bool:
-        """Tell whether the schema is there or still to be created; raise if neither fits."""
-        [(application_id, version, tables)] = self._patiently(
-            self._deadline(), connection.execute, _IDENTITY
-        )
-        if not (application_id or version or tables):
-            return False
-        if application_id != _APPLICATION_ID:
-            msg = f"{self.path} is a SQLite database of another program; it was left as it is"
-            raise ConfigurationError(msg)
-        if version > SCHEMA_VERSION:
-            raise SchemaVersionError(str(self.path), found=version, supported=SCHEMA_VERSION)
-        return True
 
     def size_bytes(self) -> int:
         """Return the bytes on disk of the file and its write-ahead log."""
@@ -387,11 +284,6 @@ class DatabaseFile:
         """
         self._closed = True
         self._close_idle(keep=0)
-
-
-def _code(error: sqlite3.Error) -> int | None:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF  # without the extension
 
 
 _files: weakref.WeakSet[DatabaseFile] = weakref.WeakSet()
