@@ -253,16 +253,17 @@ def test_calls_leave_nothing_to_the_cycle_collector(
         else:
             agent.tell(Scripted.add)
 
-    for _ in range(10):
-        call()
-    agent.ask(Scripted.read)
-    gc.collect()
-    gc.disable()
-    try:
+    def left_by_calls() -> int:
         for _ in range(200):
             call()
         agent.ask(Scripted.read)
-        left = gc.collect()
+        return gc.collect()
+
+    left_by_calls()
+    gc.disable()
+    try:
+        # What others leave, such as a runtime whose last thread ends only now, comes once.
+        left = min(left_by_calls() for _ in range(3))
     finally:
         gc.enable()
 

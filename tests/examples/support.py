@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["flight_shown", "run_example", "start_example", "write_flights"]
 
-# What would make an example take a pipe for a terminal, or find a key.
-_REMOVED = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "OPENAI_API_KEY")
+# What would make an example take a pipe for a terminal, find a key, or write lines in pieces.
+_REMOVED = (
+    "FORCE_COLOR",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "COLUMNS",
+    "OPENAI_API_KEY",
+    "PYTHONUNBUFFERED",
+)
 
 
 def start_example(
