@@ -83,7 +83,6 @@ class Activation(AdmittingActor):
                 self.batch = [call]
                 self._step(inline=storage, once=True)
                 return
-            self.runner = threading.get_ident()
             if call.fresh or isinstance(call.message, str) or self.system is not None:
                 goes_on = self._handle(call, inline=storage)
             else:  # what else ``_handle`` looks for comes of waiting, and this has not waited
@@ -95,14 +94,37 @@ class Activation(AdmittingActor):
                 self._yield()
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged
             self._crashed(error)
-        except BaseException as interrupt:
-            # What waits behind this call must go on; between two turns, with the same copy.
-            if self.runner == threading.get_ident():
-                if self.turn is not None:
-                    self._crashed(interrupt)
-                else:
-                    self.run_again()
-            raise
+
+    def interrupted(self, interrupt: BaseException) -> None:
+        """Let what waits go on without this thread, if that has claimed this actor.
+
+        Between two turns with the same copy. What it wanted of the storage may not have got into
+        a lane: twice does no harm.
+        """
+        self.pool.look_after_jobs()
+        if self.inflight is not None:
+            self.manager.commits.submit(self)
+        if self.loading:
+            self.manager.loads.submit(self)
+        if self.runner != threading.get_ident():
+            return
+        if self.turn is None:
+            self.run_again()
+        elif self._answered_early():
+            self._cut_off(self.turn, interrupt)
+        else:
+            self._crashed(interrupt)
+
+    def _cut_off(self, turn: Turn, interrupt: BaseException) -> None:
+        """Undo a turn, and keep the copy: it is all there is of turns that were answered."""
+        self.turn = None
+        turn.open = False
+        turn.refuse(interrupt)
+        turn.call.refuse(interrupt)
+        if self._undo(turn) and self.registration.options.durability != "none":
+            with self.lock:
+                self.dirty = True  # it may have been finished, and this not noted
+        self.run_again()
 
     def _crashed(self, error: BaseException) -> None:
         """Tell the caller, and go on with a new copy of the agent: this one may be anything."""
@@ -155,8 +177,7 @@ class Activation(AdmittingActor):
             self.run_again()
 
     def _rest(self) -> bool:
-        self.lock.acquire()  # see ``PooledActor``
-        try:
+        with self.lock:
             if self.mailbox or self.batch or self.recovering is not None:
                 return False
             if self.agent is None:
@@ -167,8 +188,6 @@ class Activation(AdmittingActor):
                 return False
             self.batch = None
             self.runner = None
-        finally:
-            self.lock.release()
         self.manager.rested(self)
         return True
 
@@ -250,14 +269,11 @@ class Activation(AdmittingActor):
         """Go on after an async turn, on the loop's thread: by a worker if there is work."""
         if self.manager.always_thaw:
             self._push_back(hibernation(self.address, HibernationReason.ALWAYS_THAW))
-        self.lock.acquire()  # see ``PooledActor``
-        try:
+        with self.lock:
             busy = self.dirty or self.recovering is not None or bool(self.batch)
             self.claimed = busy
             if self.mailbox:
                 busy = self.claimed = True
-        finally:
-            self.lock.release()
         if busy:
             self.pool.schedule(self.run)
         else:

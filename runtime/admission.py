@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pykka.messages import (
@@ -38,7 +39,7 @@ class AdmittingActor(PassivatingActor):
         """Take a message. True: it is in; False: this activation is gone.
 
         With ``inline`` and nothing else to do, None: the caller has claimed the activation and
-        is to call ``run_inline``.
+        is to call ``run_inline``, or ``interrupted`` if it can't.
         """
         stalled = self.stalled
         if stalled is not None and not isinstance(call.message, str):
@@ -53,11 +54,11 @@ class AdmittingActor(PassivatingActor):
             if self.claimed and not self.closed:
                 return True
             return self._admit_after_all(call)
-        self.lock.acquire()  # see ``PooledActor``
-        try:
+        with self.lock:
             if self.closed:
                 return False
             if inline and not (self.claimed or self.mailbox or self.batch):
+                self.runner = threading.get_ident()
                 self.claimed = True
                 return None
             self._require_room()
@@ -65,8 +66,6 @@ class AdmittingActor(PassivatingActor):
             if self.claimed:
                 return True
             self.claimed = True
-        finally:
-            self.lock.release()
         self.pool.schedule(self.run)
         return True
 

@@ -90,45 +90,67 @@ class DurableActor(GatedActor):
         )
 
     def committed(
-        self, outcome: Saved | Conflict | Rejected | None, error: BaseException | None
+        self,
+        result: tuple[Inflight, Saved | Conflict | Rejected] | None,
+        error: BaseException | None,
     ) -> None:
-        """Take the outcome of the change on its way, or the error of its batch."""
-        if isinstance(outcome, Saved):
-            self._saved(outcome)
-        elif isinstance(outcome, Conflict):
-            self._conflicted(outcome)
-        elif isinstance(outcome, Rejected):
-            self._rejected(outcome.error)
-        else:
-            self._failed(error or StorageUnavailableError("no outcome"))
+        """Take the outcome of a change that was on its way, or the error of its batch.
 
-    def _saved(self, outcome: Saved) -> None:
+        Neither, or that of a change that is not on its way any more: it was taken before.
+        """
+        if error is not None:
+            self._failed(error)
+        elif result is None:
+            if self.inflight is None:  # else what is parked waits for that
+                self._go_on_saved()
+        elif isinstance(result[1], Saved):
+            self._saved(result[0], result[1])
+        elif isinstance(result[1], Conflict):
+            self._conflicted(result[0], result[1])
+        else:
+            self._rejected(result[0], result[1].error)
+
+    def _saved(self, inflight: Inflight, outcome: Saved) -> None:
         with self.lock:
-            inflight = self.inflight
-            assert inflight is not None
-            self.inflight = None
-            self.stalled = None
-            self.unsavable = None
-            self.rev = 0 if inflight.change.delete else outcome.rev
-            self.head = None if inflight.change.delete else outcome.thread
-            write: ThreadWrite | None = inflight.change.thread
-            if write is not None and self.journal is not None:
-                self.journal.saved(write, outcome.thread)
-            system = self.system
-            waiting = system.saved() if system is not None else None
-            leaving = inflight.queue
-            if not self.dirty:
-                # What queued up behind the change and changed nothing saw only what is durable.
-                leaving = [*leaving, *(self.unsaved or ())]
-                self.unsaved = None
-            for item in leaving:
-                if isinstance(item, Gate):
-                    item.turn.let_out = True
-            self.ready = [*(self.ready or ()), *leaving]
+            if self.inflight is inflight:
+                self._take_saved(inflight, outcome)
+            elif self.inflight is not None:
+                return
         self.manager.waker.saved(self.address, inflight.change.wake_at)
+        self._go_on_saved()
+
+    def _take_saved(self, inflight: Inflight, outcome: Saved) -> None:
+        """Take note of what is durable. Lock held.
+
+        An interrupt can come at calls only, and what was done by then may be done again: so
+        that the change is not on its way any more is noted behind the last one.
+        """
+        write: ThreadWrite | None = inflight.change.thread
+        if write is not None and self.journal is not None:
+            self.journal.saved(write, outcome.thread)
+        if self.system is not None:
+            self.system.saved()
+        leaving = inflight.queue
+        if not self.dirty:
+            # What queued up behind the change and changed nothing saw only what is durable.
+            leaving = [*leaving, *(self.unsaved or ())]
+        for item in leaving:
+            if isinstance(item, Gate):
+                item.turn.let_out = True
+        delete = inflight.change.delete
+        self.rev, self.head = (0, None) if delete else (outcome.rev, outcome.thread)
+        self.ready = [*(self.ready or ()), *leaving]
+        if not self.dirty:
+            self.unsaved = None
+        self.inflight = None
+        self.stalled = None
+        self.unsavable = None
+
+    def _go_on_saved(self) -> None:
+        """Do what a commit was waited for."""
         self._release()
-        if waiting and system is not None:
-            self.manager.courier.send(self.address, system.life, waiting)
+        if self.system is not None:
+            self.send_outbox()
         if self.dirty:
             if self.registration.options.durability == "turn":
                 self.flush()
@@ -148,10 +170,10 @@ class DurableActor(GatedActor):
 
     # -- what goes wrong ----------------------------------------------------------------------
 
-    def _conflicted(self, outcome: Conflict) -> None:
+    def _conflicted(self, inflight: Inflight, outcome: Conflict) -> None:
         with self.lock:
-            inflight = self.inflight
-            assert inflight is not None
+            if self.inflight is not inflight:
+                return
             # After a failure the first sending may have been saved, and overwritten since.
             unknown = _turns(inflight.queue) if inflight.attempts else []
             lost = inflight.count + self.changes if self._answered_early() else 0
@@ -172,12 +194,12 @@ class DurableActor(GatedActor):
             gate.refuse(self._stale())
         self._resume()
 
-    def _rejected(self, error: BaseException) -> None:
+    def _rejected(self, inflight: Inflight, error: BaseException) -> None:
         early = self._answered_early()
         gates: list[Gate] = []
         with self.lock:
-            inflight = self.inflight
-            assert inflight is not None
+            if self.inflight is not inflight:
+                return
             turns = _turns(inflight.queue)
             if early:
                 # Its turns were answered, and built upon: none is undone, so no tick among them
@@ -220,7 +242,8 @@ class DurableActor(GatedActor):
         now = self.manager.clock.monotonic()
         with self.lock:
             inflight = self.inflight
-            assert inflight is not None
+            if inflight is None:
+                return
             inflight.attempts += 1
             inflight.failure = error
             if inflight.first_failure is None:

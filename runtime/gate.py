@@ -191,8 +191,7 @@ class GatedActor(PooledActor):
 
     def finish_unchanged(self, turn: Turn) -> bool:
         """End a turn that changed nothing and may be answered now; False if it may not."""
-        self.lock.acquire()  # see ``PooledActor``
-        try:
+        with self.lock:
             if (
                 turn.epoch != self.epoch
                 or self.dirty
@@ -203,8 +202,6 @@ class GatedActor(PooledActor):
             ):
                 return False
             turn.open = False
-        finally:
-            self.lock.release()
         return True
 
     def let_out(self, gate: Gate, *, inline: bool) -> bool:
@@ -232,22 +229,32 @@ class GatedActor(PooledActor):
         return False
 
     def _release(self) -> None:
-        while True:
+        while self._release_some():
+            pass
+
+    def _release_some(self) -> bool:
+        turns: list[Turn | Gate] | None = None
+        released = 0
+        try:
             with self.lock:
-                turns = self.ready
-                if self.releasing or not turns:
-                    self.ready = turns or None
-                    return
-                self.ready = None
+                if self.releasing or not self.ready:
+                    self.ready = self.ready or None
+                    return False
                 self.releasing = True
-            try:
-                for turn in turns:
-                    turn.release()
-            finally:
+                turns, self.ready = self.ready, None
+            for turn in turns:
+                released += 1
+                turn.release()
+        finally:
+            if turns is not None:
+                # Not in a function: at its begin an interrupt may come.
                 with self.lock:
                     self.releasing = False
-            if not self.ready:  # whoever adds to it from now on comes here too
-                return
+                    if left := turns[released:]:
+                        self.ready = [*left, *(self.ready or ())]
+                if left:  # by an interrupt, which is one caller's and not the others'
+                    self.pool.schedule(self._release)
+        return bool(self.ready)  # whoever adds to it from now on comes here too
 
     def stall(self, error: BaseException) -> None:
         """Refuse new calls until the change that is on its way is saved or conflicts."""

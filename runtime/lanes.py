@@ -82,16 +82,24 @@ class Lane(Generic[Item, Result]):
         and beyond the batch's limit.
         """
         inline = inline and self._last <= 1
-        with self._lock:
-            (self._urgent if urgent else self._waiting).append(item)
-            if self._batch is not None or (self._scheduled and not inline):
-                return
-            batch = self._next_batch() if inline else None
-            self._scheduled = self._scheduled or not inline
-        if batch is not None:
-            self._run(batch)
-        else:
-            self._pool.schedule(self._drain)
+        batch: list[Item] | None = None
+        try:
+            with self._lock:
+                (self._urgent if urgent else self._waiting).append(item)
+                if self._batch is not None or (self._scheduled and not inline):
+                    return
+                if inline:
+                    batch = self._next_batch()
+                self._scheduled = self._scheduled or not inline
+            if batch is not None:
+                self._run(batch)
+            else:
+                self._pool.schedule(self._drain)
+        except Exception:
+            raise
+        except BaseException:
+            self._leave_to_workers(batch or [])
+            raise
 
     @property
     def busy(self) -> bool:
@@ -113,13 +121,26 @@ class Lane(Generic[Item, Result]):
             self._done(item, None, error)
         self._go_on()
 
+    def _leave_to_workers(self, batch: list[Item]) -> None:
+        """Go on after an interrupt, with what is left of the batch of the interrupted thread.
+
+        Some of it may be worked on twice, and told twice.
+        """
+        with self._lock:
+            if self._batch is batch:
+                self._batch = None
+            self._waiting += batch
+            self._scheduled = True
+        self._pool.schedule(self._drain)
+
     def _next_batch(self) -> list[Item]:
         batch = self._urgent + self._waiting[: self._max_batch]
-        self._urgent.clear()
+        size, self._started = len(batch), self._clock.monotonic()
+        # From here on nothing is called, so no interrupt comes between.
+        self._urgent = []
         del self._waiting[: self._max_batch]
         self._batch = batch
-        self._last_but_one, self._last = self._last, len(batch)
-        self._started = self._clock.monotonic()
+        self._last_but_one, self._last = self._last, size
         self._worker = False
         return batch
 
@@ -171,6 +192,7 @@ class Lane(Generic[Item, Result]):
             if mine:
                 self._go_on()
                 self._tell(batch, results, error)
+                batch.clear()
             elif worker:
                 self._pool.regain_one()
 

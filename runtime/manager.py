@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torpor.calls import Call
     from torpor.clock import Clock
     from torpor.durable import DurableActor
-    from torpor.gate import GatedActor
+    from torpor.gate import GatedActor, Inflight
     from torpor.options import AgentOptions
     from torpor.ref import AgentRef
     from torpor.runtime import Runtime
@@ -118,13 +118,15 @@ class InstanceManager(Reporter):
         self._dirty: dict[float, dict[GatedActor, None]] = {}
         patience = 2 * storage.timeout
         deadline = patience if 0 < patience < MAX_RETRY_SECONDS else MAX_RETRY_SECONDS
-        self.commits: Lane[DurableActor, Saved | Conflict | Rejected] = Lane(
-            self._commit,
-            lambda actor, outcome, error: actor.committed(outcome, error),
-            pool=self.pool,
-            clock=clock,
-            max_batch=_COMMIT_BATCH,
-            deadline=deadline,
+        self.commits: Lane[DurableActor, tuple[Inflight, Saved | Conflict | Rejected] | None] = (
+            Lane(
+                self._commit,
+                lambda actor, result, error: actor.committed(result, error),
+                pool=self.pool,
+                clock=clock,
+                max_batch=_COMMIT_BATCH,
+                deadline=deadline,
+            )
         )
         self.loads: Lane[ThawingActor, Record | StorageError | None] = Lane(
             self._read,
@@ -207,6 +209,7 @@ class InstanceManager(Reporter):
                 if self.refusing is not None and activation.take_back(call):
                     raise RuntimeStoppedError(self.refusing)
                 return None
+            self.forget(activation)
 
     def _activate(self, ref: Sender) -> Activation:
         failure = self._failures.get(ref.address)
@@ -223,6 +226,16 @@ class InstanceManager(Reporter):
         if self.table.get(activation.address) is activation:
             del self.table[activation.address]
         self.idle.discard(activation)
+
+    def forget(self, activation: Activation) -> None:
+        """See to it that an activation that refuses messages is out of the tables.
+
+        An interrupt may have come before that: then whoever looks for a successor would find it
+        for ever.
+        """
+        with activation.lock:
+            if activation.closed:
+                self.remove(activation)
 
     # -- at rest ------------------------------------------------------------------------------
 
@@ -328,10 +341,16 @@ class InstanceManager(Reporter):
         for actor in waiting:
             actor.flush()
 
-    def _commit(self, actors: list[DurableActor]) -> list[Saved | Conflict | Rejected]:
-        return self.storage.commit(
-            [actor.inflight.change for actor in actors if actor.inflight is not None]
-        )
+    def _commit(
+        self, actors: list[DurableActor]
+    ) -> list[tuple[Inflight, Saved | Conflict | Rejected] | None]:
+        if len(actors) == 1 and (alone := actors[0].inflight) is not None:
+            return [(alone, self.storage.commit([alone.change])[0])]
+        # After an interrupt an actor may be in the lane twice, or have nothing to be saved.
+        sent = {actor: actor.inflight for actor in actors if actor.inflight is not None}
+        outcomes = self.storage.commit([inflight.change for inflight in sent.values()])
+        found = dict(zip(sent, zip(sent.values(), outcomes, strict=True), strict=True))
+        return [found.get(actor) for actor in actors]
 
     def _read(self, activations: list[ThawingActor]) -> list[Record | StorageError | None]:
         return self.storage.read([activation.address for activation in activations])

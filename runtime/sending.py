@@ -163,10 +163,18 @@ class Sender:
             self._deliver_and_run(call, inline=inline, blocking=blocking, depth=depth)
 
     def _deliver_and_run(self, call: Call, *, inline: bool, blocking: bool, depth: int = 0) -> None:
-        activation = self._manager.deliver(self, call, inline=inline)
-        if activation is not None:
-            call.depth = depth
-            activation.run_inline(call, storage=blocking and self._inline_storage)
+        try:
+            activation = self._manager.deliver(self, call, inline=inline)
+            if activation is not None:
+                call.depth = depth
+                activation.run_inline(call, storage=blocking and self._inline_storage)
+        except Exception:
+            raise
+        except BaseException as interrupt:
+            # It may have come anywhere: the agent may be claimed, and nobody run it.
+            if call.activation is not None:
+                call.activation.interrupted(interrupt)
+            raise
 
     def _deliver_or_refuse(self, call: Call) -> None:
         try:

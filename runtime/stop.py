@@ -82,6 +82,7 @@ def _send_hibernation(
         urgent=True,
     )
     if not activation.post(call):
+        manager.forget(activation)
         reply.settle(None, None)
     return reply
 

@@ -123,6 +123,8 @@ class ThawingActor(TransactionalActor):
     def loaded(self, record: Record | None, error: BaseException | None) -> None:
         """Take what the storage answered."""
         with self.lock:
+            if not self.loading:
+                return  # taken already: it was asked for again after an interrupt
             self.arrived = (record, error)
             self.loading = False
             resume = self.parked

@@ -233,6 +233,8 @@ class AgentThread:
     def saved(self, write: ThreadWrite, head: ThreadHead | None) -> None:
         """Take note that ``write`` is durable and ``head`` is the new head."""
         count = len(write.entries)
+        if count and head == self._head:
+            return  # noted already: it was sent again after an interrupt
         with self._lock:
             saved = self._pending[:count]
             del self._pending[:count]
