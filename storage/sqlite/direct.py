@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["write_directly"]
 
 
-def write_directly(file: DatabaseFile, changes: Sequence[Change]) -> list[Saved] | None:
+def write_directly(
+    file: DatabaseFile, changes: Sequence[Change], deadline: float
+) -> list[Saved] | None:
     """Write ``changes`` and return their outcomes; None, and nothing written, if that can't be.
+
+    Waits for other writers until ``deadline``.
 
     Raises what ``apply_changes`` does.
     """
@@ -37,10 +41,10 @@ def write_directly(file: DatabaseFile, changes: Sequence[Change]) -> list[Saved]
         return None
     rows = [row_of_record(record) for record in records]
     if len(rows) == 1 and records[0].rev == 1:
-        written = file.write_alone(sql.CREATE, rows[0])
+        written = file.write_alone(sql.CREATE, rows[0], deadline)
     elif len(rows) == 1:
-        written = file.write_alone(sql.REPLACE, sql.parameters_of_replace(rows[0]))
+        written = file.write_alone(sql.REPLACE, sql.parameters_of_replace(rows[0]), deadline)
     else:
         size, parameters = padded(rows)
-        written = file.write_alone(sql.create_or_replace(size), parameters)
+        written = file.write_alone(sql.create_or_replace(size), parameters, deadline)
     return [Saved(record.rev) for record in records] if written == len(rows) else None

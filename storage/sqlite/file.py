@@ -106,7 +106,7 @@ class DatabaseFile:
         """Return the first row of ``statement``, None if there is none."""
         connection = self._take()
         try:
-            cursor = patiently(self._deadline(), connection.execute, statement, parameters)
+            cursor = patiently(self.deadline(), connection.execute, statement, parameters)
             try:
                 return cursor.fetchone()
             finally:
@@ -118,10 +118,11 @@ class DatabaseFile:
         finally:
             self._give_back(connection)
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T], deadline: float | None = None) -> T:
         """Run ``work`` in a write transaction; return its result when that is committed.
 
         Whatever is raised, the transaction is rolled back, unless it was committed already.
+        ``deadline``, from ``deadline()``: until when to wait for other writers.
         """
 
         def transaction(connection: sqlite3.Connection, deadline: float) -> T:
@@ -130,9 +131,9 @@ class DatabaseFile:
             connection.execute("COMMIT")
             return result
 
-        return self._written(transaction)
+        return self._written(transaction, deadline or self.deadline())
 
-    def write_alone(self, statement: str, parameters: Any) -> int:
+    def write_alone(self, statement: str, parameters: Any, deadline: float) -> int:
         """Run one ``statement`` as a transaction; return how many rows it wrote.
 
         0 too if it has aborted itself by an error; nothing is written then.
@@ -146,13 +147,13 @@ class DatabaseFile:
                     raise
                 return 0
 
-        return self._written(alone)
+        return self._written(alone, deadline)
 
-    def _written(self, work: Callable[[sqlite3.Connection, float], T]) -> T:
+    def _written(self, work: Callable[[sqlite3.Connection, float], T], deadline: float) -> T:
         connection = None
-        deadline = self._deadline()
+        patience = min(max(deadline - time.monotonic(), 0), self._busy_timeout)
         try:
-            if not self._write_lock.acquire(timeout=self._busy_timeout):
+            if not self._write_lock.acquire(timeout=patience):
                 msg = f"{self.path} is locked by another write of this process"
                 raise StorageUnavailableError(msg)
             connection = self._take()
@@ -173,7 +174,8 @@ class DatabaseFile:
                     pass
         return result
 
-    def _deadline(self) -> float:
+    def deadline(self) -> float:
+        """Return until when what begins now may wait for other writers."""
         return time.monotonic() + self._busy_timeout
 
     def _watch_wal(self, connection: sqlite3.Connection, now: float) -> None:
@@ -248,7 +250,7 @@ class DatabaseFile:
             cached_statements=_CACHED_STATEMENTS,
         )
         try:
-            deadline = self._deadline()
+            deadline = self.deadline()
             # A script waits once for the interpreter where a statement does so three times.
             patiently(deadline, connection.executescript, self._settings)
             if self._max_bytes is not None:

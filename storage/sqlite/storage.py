@@ -266,11 +266,12 @@ class SQLiteStorage(Storage):
     # -- writing ------------------------------------------------------------------------------
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        deadline = self._file.deadline()
         try:
-            saved = write_directly(self._file, changes)
+            saved = write_directly(self._file, changes, deadline)
             if saved is not None:
                 return saved
-            return self._file.write(lambda connection: apply_changes(connection, changes))
+            return self._file.write(lambda found: apply_changes(found, changes), deadline)
         except (*_UNSTORABLE, CorruptRecordError) as error:
             if len(changes) == 1:
                 return [Rejected(_refusal(changes[0].key, error))]

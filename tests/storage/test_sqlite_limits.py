@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from unittest.mock import Mock
 
 import pytest
@@ -17,6 +17,8 @@ from torpor.storage import Change, Saved
 from torpor.storage.errors import StorageError, StorageFullError, StorageUnavailableError
 from torpor.storage.sqlite import SQLiteStorage
 from torpor.storage.sqlite import file as sqlite_file_module
+from torpor.storage.sqlite import storage as sqlite_storage_module
+from torpor.storage.sqlite.direct import write_directly
 from torpor.storage.testing.kit import PATIENCE, checkpoint, put
 
 if TYPE_CHECKING:
@@ -40,6 +42,36 @@ def test_lock_of_another_writer(sqlite_path: Path) -> None:
             assert checkpoint(storage, "agent").value == "before"
 
         assert storage.commit([change]) == [Saved(2)]
+
+
+def test_a_write_in_two_ways_waits_for_a_lock_once(
+    sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one statement could not write after a wait has only the rest of the time left."""
+    now, lock_ends, busy_timeout = 0.0, 4.0, 5.0
+
+    def wait(_: float) -> None:
+        nonlocal now
+        now += 1
+        if now == lock_ends:
+            other.execute("ROLLBACK")
+
+    def refused(*args: Any) -> None:
+        assert write_directly(*args) is None
+        other.execute("BEGIN IMMEDIATE")
+
+    with (
+        SQLiteStorage(sqlite_path, busy_timeout=busy_timeout) as storage,
+        closing(sqlite3.connect(sqlite_path, isolation_level=None)) as other,
+    ):
+        storage.put_checkpoint("agent", "before")
+        monkeypatch.setattr(sqlite_storage_module, "write_directly", refused)
+        monkeypatch.setattr(sqlite_file_module, "time", Mock(monotonic=lambda: now, sleep=wait))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailableError, match="locked"):
+            storage.commit([put("agent", "stale", expected_rev=7)])
+
+    assert now == busy_timeout
 
 
 def test_lock_of_another_thread(sqlite_path: Path) -> None:
