@@ -128,6 +128,7 @@ class AsyncTurns:
     async def _run(self, activation: Activation, turn: Turn) -> None:
         call = turn.call
         assert not isinstance(call.message, str)
+        ended = True
         try:
             if not activation.begin(turn):
                 return
@@ -135,12 +136,18 @@ class AsyncTurns:
         except asyncio.CancelledError as error:
             activation.end(turn, None, activation.cancelled(error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            activation.end(turn, None, error)
+            ended = call.origin is None or not call.origin.may_bury
+            if ended:
+                activation.end(turn, None, error)
+            else:
+                fail = partial(_fail, activation, turn, error, contextvars.copy_context())
+                activation.pool.schedule(fail)
         else:
             activation.end_well(turn, result)
         finally:
             self._tasks.pop(turn, None)
-            activation.resume_after_async()
+            if ended:
+                activation.resume_after_async()
 
     def _ended(self, activation: Activation, turn: Turn, task: asyncio.Task[None]) -> None:
         if task.cancelled() and turn.open:  # before its first step
@@ -151,6 +158,19 @@ class AsyncTurns:
     def _cancel_all(self) -> None:
         for task in tuple(self._tasks.values()):
             task.cancel()
+
+
+def _fail(
+    activation: Activation, turn: Turn, error: BaseException, context: contextvars.Context
+) -> None:
+    """End a failed turn, and go on, on a worker: a loop does not wait for the storage."""
+    try:
+        context.run(activation.end, turn, None, error)
+    except BaseException as failure:
+        turn.call.refuse(failure)
+        raise
+    finally:
+        activation.resume_after_async()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -44,6 +44,11 @@ class Origin:
         """Whether such a turn leaves the idle clock alone."""
         return False
 
+    @property
+    def may_bury(self) -> bool:
+        """Whether ``failed`` may write to the storage: a dead letter's place."""
+        return False
+
     def begin(self, actor: TransactionalActor) -> bool:
         """Take note of the turn that begins; False if its handler must not run."""
         del actor
@@ -120,6 +125,11 @@ class _Counted(Origin):
 
     def __init__(self) -> None:
         self.cramped = False
+
+    @property
+    def may_bury(self) -> bool:
+        """After too many failures."""
+        return True
 
     def refused(self, *, failed: bool) -> bool:
         """Count it like any other failure: first as usual, then without a dead letter."""

@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.messages.kit import Receiver, Sender, held, outbox_of
-from tests.runtime.kit import Watch, eventually
+from tests.runtime.kit import PATIENCE, Watch, begin, eventually
 from torpor import AgentRef, MessageDied, Runtime, StorageUnavailableError
+from torpor.deadletters import dead_letters_of
 from torpor.outbox import MAX_FAILURES
 from torpor.storage.faulty import FaultyStorage
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.runtime.quiet import QuietClock
     from torpor.storage import Storage
+
+
+class Awkward(Receiver):
+    """Can't do what it is asked for."""
+
+    async def fail(self) -> None:
+        """Fail for good."""
+        raise LookupError
 
 
 def fail_for_good(runtime: Runtime, clock: QuietClock, sender: AgentRef[Sender]) -> None:
@@ -109,3 +120,42 @@ def test_what_can_not_be_indexed_is_not_given_up(memory: Storage, clock: QuietCl
                 storage.put_checkpoint = put  # type: ignore[method-assign]
             clock.advance(300)
         eventually(lambda: sender.dead_letters() != [])
+
+
+def test_giving_up_holds_no_event_loop(
+    memory: Storage, clock: QuietClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a dead letter of an async handler is written, other handlers run on its loop."""
+    monkeypatch.setattr("torpor.origin.MAX_FAILURES", 1)
+
+    with FaultyStorage(memory) as storage, Runtime(storage, clock=clock) as runtime:
+        awkward, other = runtime.get(Awkward, "a"), runtime.get(Receiver, "b")
+        with storage.hang_next("commit", keys=[f"$dead/{awkward.address}"]) as writing:
+            awkward.send(Awkward.fail)
+            assert writing.entered.wait(PATIENCE)
+            waiting = awkward.submit(Awkward.received)
+            other.submit(Receiver.take_async, "meanwhile").get(timeout=PATIENCE)
+            assert not waiting.done
+
+        assert waiting.get(timeout=PATIENCE) == []
+        [letter] = awkward.dead_letters()
+        assert letter.error == "LookupError: "
+
+
+def test_a_stop_waits_for_a_dead_letter(
+    memory: Storage, clock: QuietClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an async handler has failed at for good is in its agent's record afterwards."""
+    monkeypatch.setattr("torpor.origin.MAX_FAILURES", 1)
+    with FaultyStorage(memory) as storage:
+        runtime = Runtime(storage, clock=clock)
+        awkward = runtime.get(Awkward, "a")
+        with storage.hang_next("commit", keys=[f"$dead/{awkward.address}"]) as writing:
+            awkward.send(Awkward.fail)
+            assert writing.entered.wait(PATIENCE)
+            stopping = begin(runtime.stop)
+            eventually(lambda: runtime.manager.stopping)
+
+        stopping.result(PATIENCE)
+        [letter] = dead_letters_of(memory, awkward.address)
+        assert letter.error == "LookupError: "
