@@ -202,9 +202,16 @@ class Lane(Generic[Item, Result]):
         if len(batch) == 1:
             self._done(batch[0], results[0] if results else None, error)
             return
-        with gathered():
-            for i, item in enumerate(batch):
-                self._done(item, results[i] if results else None, error)
+        told = 0
+        try:
+            with gathered():
+                for item in batch:
+                    told += 1
+                    self._done(item, results[told - 1] if results else None, error)
+        finally:
+            if told < len(batch):  # what one item's listeners raise is no concern of the others
+                rest, answers = batch[told:], results[told:] if results else None
+                self._pool.schedule(lambda: self._tell(rest, answers, error))
 
     def _go_on(self) -> None:
         if not (self._waiting or self._urgent):

@@ -166,6 +166,28 @@ def test_an_interrupt_is_its_callers_alone(lane: Lane[str, str], work: Work) -> 
     assert work.outcomes[1:] == [("b", "B", None)]
 
 
+@pytest.mark.parametrize("kind", [LookupError, SystemExit])
+def test_an_item_that_fails_to_be_told_keeps_no_other_back(
+    work: Work, pool: WorkerPool, clock: LifeClock, kind: type[BaseException]
+) -> None:
+    """What comes of telling one is raised on its worker; the rest of its batch is told."""
+
+    def done(item: str, answer: str | None, error: BaseException | None) -> None:
+        if item in {"a", "b"}:
+            raise kind
+        work.done(item, answer, error)
+
+    lane = Lane(work.do, done, pool=pool, clock=clock, max_batch=4, deadline=DEADLINE)
+    gate = work.hold("0")
+    lane.submit("0")
+    gate.wait_for_entry()
+    for item in "abcd":
+        lane.submit(item)
+    gate.open()
+
+    assert sorted(work.wait(3)) == [("0", "0", None), ("c", "C", None), ("d", "D", None)]
+
+
 def test_a_batch_in_time_is_left_alone(lane: Lane[str, str], work: Work, clock: LifeClock) -> None:
     """Until its deadline a slow batch is just slow."""
     gate = work.hold("a")
