@@ -124,14 +124,15 @@ class DatabaseFile:
         Whatever is raised, the transaction is rolled back, unless it was committed already.
         ``deadline``, from ``deadline()``: until when to wait for other writers.
         """
+        until = self.deadline() if deadline is None else deadline
 
-        def transaction(connection: sqlite3.Connection, deadline: float) -> T:
-            patiently(deadline, connection.execute, "BEGIN IMMEDIATE")
+        def transaction(connection: sqlite3.Connection) -> T:
+            patiently(until, connection.execute, "BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
             return result
 
-        return self._written(transaction, deadline or self.deadline())
+        return self._written(transaction, until)
 
     def write_alone(self, statement: str, parameters: Any, deadline: float) -> int:
         """Run one ``statement`` as a transaction; return how many rows it wrote.
@@ -139,7 +140,7 @@ class DatabaseFile:
         0 too if it has aborted itself by an error; nothing is written then.
         """
 
-        def alone(connection: sqlite3.Connection, deadline: float) -> int:
+        def alone(connection: sqlite3.Connection) -> int:
             try:
                 return patiently(deadline, connection.execute, statement, parameters).rowcount
             except sqlite3.OperationalError as error:
@@ -149,7 +150,7 @@ class DatabaseFile:
 
         return self._written(alone, deadline)
 
-    def _written(self, work: Callable[[sqlite3.Connection, float], T], deadline: float) -> T:
+    def _written(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         connection = None
         patience = min(max(deadline - time.monotonic(), 0), self._busy_timeout)
         try:
@@ -157,7 +158,7 @@ class DatabaseFile:
                 msg = f"{self.path} is locked by another write of this process"
                 raise StorageUnavailableError(msg)
             connection = self._take()
-            result = work(connection, deadline)
+            result = work(connection)
             self._watch_wal(connection, deadline - self._busy_timeout)
         except sqlite3.Error as error:
             raise self._translated(error) from error
