@@ -15,7 +15,7 @@ import pytest
 from tests.storage.sqlite_kit import big, open_file
 from torpor.storage import Change, Saved
 from torpor.storage.errors import StorageError, StorageFullError, StorageUnavailableError
-from torpor.storage.sqlite import SQLiteStorage
+from torpor.storage.sqlite import SQLiteStorage, waiting
 from torpor.storage.sqlite import file as sqlite_file_module
 from torpor.storage.sqlite import storage as sqlite_storage_module
 from torpor.storage.sqlite.direct import write_directly
@@ -66,7 +66,8 @@ def test_a_write_in_two_ways_waits_for_a_lock_once(
     ):
         storage.put_checkpoint("agent", "before")
         monkeypatch.setattr(sqlite_storage_module, "write_directly", refused)
-        monkeypatch.setattr(sqlite_file_module, "time", Mock(monotonic=lambda: now, sleep=wait))
+        for module in (sqlite_file_module, waiting):
+            monkeypatch.setattr(module, "time", Mock(monotonic=lambda: now, sleep=wait))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailableError, match="locked"):
             storage.commit([put("agent", "stale", expected_rev=7)])
