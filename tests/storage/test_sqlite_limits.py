@@ -117,11 +117,13 @@ def test_an_interrupt_while_a_write_ends_leaves_no_lock(
     sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it comes, other threads can write afterwards."""
+    interrupted = Mock(side_effect=KeyboardInterrupt)
     with closing(open_file(sqlite_path)) as file:
         with monkeypatch.context() as patch:
-            patch.setattr(file, "_give_back", Mock(side_effect=KeyboardInterrupt))
+            patch.setattr(file, "_give_back", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 file.write(lambda _: None)
+        interrupted.call_args.args[0].close()  # the connection, which nobody has any more
 
         with ThreadPoolExecutor() as other:
             assert other.submit(file.write, lambda _: "written").result(PATIENCE) == "written"
