@@ -286,10 +286,9 @@ class SystemState:
         self._saving = self.finished
         return self._saving.encode(), self._saving.wake_at()
 
-    def saved(self) -> list[OutboxMessage]:
-        """Take note that what ``save`` returned is durable; return what waits to be sent."""
+    def saved(self) -> None:
+        """Take note that what ``save`` returned is durable."""
         self.durable = self._saving
-        return self.waiting()
 
     def waiting(self) -> list[OutboxMessage]:
         """Return the durable messages that are still wanted, in order."""

@@ -63,7 +63,7 @@ class WorkerPool:
             self._grow()
 
     def look_after_jobs(self) -> None:
-        """Have a worker come for what was scheduled, if an interrupt kept it from being called."""
+        """Have a worker come for what was scheduled, if none is free and none was called."""
         if self._jobs.qsize() > self._idle:
             self._grow()
 
@@ -90,8 +90,7 @@ class WorkerPool:
         """Count a worker out that hangs in a storage call: another takes its slot."""
         with self._lock:
             self._blocked += 1
-        if self._jobs.qsize() > self._idle:
-            self._grow()
+        self.look_after_jobs()
 
     def regain_one(self) -> None:
         """Count a worker in again that was lost."""

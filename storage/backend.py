@@ -38,7 +38,7 @@ from torpor.storage.records import (
 from torpor.storage.retry import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     from torpor.storage.notifier import Notifier
@@ -145,14 +145,10 @@ class Backend(ABC):
         if many and len({(change.space, change.key) for change in changes}) != len(changes):
             msg = "one change per key in a batch"
             raise ValueError(msg)
-        refused: dict[str, Outcome] = {
-            change.id: Rejected(error) for change in changes if (error := self._refusal(change))
-        }
+        refused = {change.id: error for change in changes if (error := self._refusal(change))}
         if not refused:
             return self._commit_storable(changes)
-        fitting = [change for change in changes if change.id not in refused]
-        outcomes = iter(self._commit_storable(fitting) if fitting else ())
-        return [refused.get(change.id) or next(outcomes) for change in changes]
+        return _around(refused, changes, self._commit_storable)
 
     def vacuum(self, older_than: float) -> int:
         """Remove tombstones more than ``older_than`` seconds old; return how many.
@@ -270,12 +266,7 @@ class Backend(ABC):
             refused = {change.id: found for change in changes if (found := _unstorable(change))}
             if not refused:
                 raise
-            others = [change for change in changes if change.id not in refused]
-            outcomes = iter(self._outcomes(others) if others else ())
-            return [
-                Rejected(refused[change.id]) if change.id in refused else next(outcomes)
-                for change in changes
-            ]
+            return _around(refused, changes, self._outcomes)
 
     def _outcomes(self, changes: Sequence[Change]) -> list[Outcome]:
         outcomes = list(self._commit(changes))
@@ -283,6 +274,20 @@ class Backend(ABC):
             msg = f"{self.name}: {len(outcomes)} outcomes of {len(changes)} changes"
             raise StorageError(msg)
         return outcomes
+
+
+def _around(
+    refused: Mapping[str, TorporError],
+    changes: Sequence[Change],
+    commit: Callable[[Sequence[Change]], list[Outcome]],
+) -> list[Outcome]:
+    """Commit all but those whose id is ``refused``; return the outcome of each, in order."""
+    others = [change for change in changes if change.id not in refused]
+    outcomes = iter(commit(others) if others else ())
+    return [
+        Rejected(refused[change.id]) if change.id in refused else next(outcomes)
+        for change in changes
+    ]
 
 
 def _is_reserved(change: Change) -> bool:

@@ -114,7 +114,7 @@ class DatabaseFile:
         except UnicodeEncodeError as error:  # by a key that was read here, and is damaged
             raise CorruptRecordError(str(self.path), f"it has no UTF-8 form: {error}") from error
         except sqlite3.Error as error:
-            raise self._translated(error) from error
+            raise translate(self.path, error) from error
         finally:
             self._give_back(connection)
 
@@ -161,7 +161,7 @@ class DatabaseFile:
             result = work(connection)
             self._watch_wal(connection, deadline - self._busy_timeout)
         except sqlite3.Error as error:
-            raise self._translated(error) from error
+            raise translate(self.path, error) from error
         finally:
             # An interrupt may come anywhere: before or after ``acquire``, too, so that this is not
             # the lock's owner, which alone can release it; and at each call in here.
@@ -207,9 +207,6 @@ class DatabaseFile:
             if not blocked:
                 self._wal_limit = _MAX_WAL_BYTES
 
-    def _translated(self, error: sqlite3.Error) -> Exception:
-        return translate(self.path, error)
-
     # -- connections --------------------------------------------------------------------------
 
     def _take(self) -> sqlite3.Connection:
@@ -223,7 +220,7 @@ class DatabaseFile:
         try:
             return self._connect()
         except sqlite3.Error as error:
-            raise self._translated(error) from error
+            raise translate(self.path, error) from error
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         try:

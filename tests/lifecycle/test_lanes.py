@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,6 +88,16 @@ def lane(work: Work, pool: WorkerPool, clock: LifeClock) -> Lane[str, str]:
     return Lane(work.do, work.done, pool=pool, clock=clock, max_batch=3, deadline=DEADLINE)
 
 
+def fill(lane: Lane[str, Any], work: Work, items: str) -> Gate:
+    """Have ``items`` wait in the lane behind a batch, which goes on when the gate opens."""
+    gate = work.hold("0")
+    lane.submit("0")
+    gate.wait_for_entry()
+    for item in items:
+        lane.submit(item)
+    return gate
+
+
 def test_what_comes_meanwhile_is_the_next_batch(lane: Lane[str, str], work: Work) -> None:
     """While one batch is under way the next one gathers (DESIGN 5, Group commit)."""
     gate = work.hold("a")
@@ -105,11 +115,7 @@ def test_what_comes_meanwhile_is_the_next_batch(lane: Lane[str, str], work: Work
 
 def test_a_batch_has_a_limit(lane: Lane[str, str], work: Work) -> None:
     """What does not fit waits for the batch after it, in order."""
-    gate = work.hold("0")
-    lane.submit("0")
-    gate.wait_for_entry()
-    for item in "abcdefg":
-        lane.submit(item)
+    gate = fill(lane, work, "abcdefg")
     gate.open()
 
     work.wait(8)
@@ -118,11 +124,7 @@ def test_a_batch_has_a_limit(lane: Lane[str, str], work: Work) -> None:
 
 def test_urgent_items_go_first_and_beyond_the_limit(lane: Lane[str, str], work: Work) -> None:
     """What a running turn waits for takes no one's place (DESIGN 5, Idle)."""
-    gate = work.hold("0")
-    lane.submit("0")
-    gate.wait_for_entry()
-    for item in "abcd":
-        lane.submit(item)
+    gate = fill(lane, work, "abcd")
     lane.submit("x", urgent=True)
     lane.submit("y", urgent=True)
     gate.open()
@@ -142,11 +144,7 @@ def test_a_free_lane_is_used_by_who_finds_it(lane: Lane[str, str], work: Work) -
 def test_an_error_concerns_the_whole_batch(lane: Lane[str, str], work: Work) -> None:
     """Each of its items gets it; the batch behind is not concerned."""
     error = work.errors["b"] = LookupError("on purpose")
-    gate = work.hold("0")
-    lane.submit("0")
-    gate.wait_for_entry()
-    for item in "abcd":
-        lane.submit(item)
+    gate = fill(lane, work, "abcd")
     gate.open()
 
     told = sorted(work.wait(5), key=lambda outcome: outcome[0])[1:]
@@ -178,11 +176,7 @@ def test_an_item_that_fails_to_be_told_keeps_no_other_back(
         work.done(item, answer, error)
 
     lane = Lane(work.do, done, pool=pool, clock=clock, max_batch=4, deadline=DEADLINE)
-    gate = work.hold("0")
-    lane.submit("0")
-    gate.wait_for_entry()
-    for item in "abcd":
-        lane.submit(item)
+    gate = fill(lane, work, "abcd")
     gate.open()
 
     assert sorted(work.wait(3)) == [("0", "0", None), ("c", "C", None), ("d", "D", None)]

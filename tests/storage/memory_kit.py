@@ -6,13 +6,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from torpor.storage.memory import MemoryStorage
+from torpor.storage.testing import StorageContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torpor.storage import Storage
 
-__all__ = ["count_locks"]
+__all__ = ["Alone", "count_locks"]
 
 
 class _CountingLock:
@@ -35,3 +36,16 @@ def count_locks(storage: Storage, work: Callable[[], object]) -> int:
     vars(storage)["_lock"] = lock
     work()
     return lock.taken
+
+
+class Alone(StorageContract):
+    """The contract of a storage that is its own place."""
+
+    second_instance = False
+    second_process = False
+    damageable = False
+    severable = False
+
+    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
+        """Count how often its lock is taken."""
+        return count_locks(storage, work)

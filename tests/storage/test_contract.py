@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.places.contract import PlaceContract
 from tests.places.sql import MARIADB, POSTGRESQL
 from tests.storage import sqlite_kit
-from tests.storage.memory_kit import count_locks
+from tests.storage.memory_kit import Alone
 from tests.storage.sql_kit import count_rows, count_statements, damage_entry, damage_record
 from torpor.storage.records import Space
 from torpor.storage.sql import SQLStorage
@@ -22,18 +22,10 @@ if TYPE_CHECKING:
     from torpor.storage import Storage
 
 
-class TestMemory(PlaceContract):
+class TestMemory(Alone, PlaceContract):
     """In memory: the place is the instance itself, and nobody else reaches it."""
 
     backend = "memory"
-    second_instance = False
-    second_process = False
-    damageable = False
-    severable = False
-
-    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
-        """Count how often its lock is taken."""
-        return count_locks(storage, work)
 
 
 class TestSQLite(PlaceContract):

@@ -13,7 +13,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.storage.broken.commits import ForgetsChanges, LastWriterWins, SpoilsTheBatch
 from tests.storage.broken.every import broken_storages
-from tests.storage.broken.kit import Alone, Broken
 from tests.storage.broken.records import (
     FoldsCase,
     ForgetsDeletedKeys,
@@ -23,12 +22,14 @@ from tests.storage.broken.records import (
 )
 from tests.storage.broken.threads import LosesThePointer, RenamesEntries, TakesLaterMetadata
 from tests.storage.broken.wake_ups import ForgetsThreadsWakeUps, NeverMovesWakeUps, WakesTooLate
+from tests.storage.memory_kit import Alone
 from torpor.storage.memory import MemoryStorage
 from torpor.storage.testing import StorageStateMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.storage.broken.kit import Broken
     from torpor.storage import Storage
     from torpor.storage.testing import StorageContract
 

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from tests.storage.memory_kit import count_locks
+from tests.storage.memory_kit import Alone
 from torpor.storage.memory import MemoryStorage
-from torpor.storage.testing import StorageContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torpor.storage.testing import StorageContract
 
-    from torpor.storage import Storage
-
-__all__ = ["Alone", "Broken"]
-
-
-class Alone(StorageContract):
-    """The contract of a storage that is its own place."""
-
-    second_instance = False
-    second_process = False
-    damageable = False
-    severable = False
-
-    def count_steps(self, storage: Storage, work: Callable[[], object]) -> int:
-        """Count how often its lock is taken."""
-        return count_locks(storage, work)
+__all__ = ["Broken"]
 
 
 class Broken(MemoryStorage):

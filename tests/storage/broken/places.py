@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.storage.broken.kit import Alone, Broken
+from tests.storage.broken.kit import Broken
+from tests.storage.memory_kit import Alone
 from torpor.storage import Change, Record, Space, Storage
 from torpor.storage.memory import MemoryStorage
 
